@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -45,7 +45,7 @@ class AccessStop(Generic[T]):
         self._core, self._bus, self._memory = core, core.machine.bus, core.memory
         self._stopped: tuple[T, _Undo] | None = None
         self._users = 0
-        self._checks: dict[int, CodeHook] = {}  # by address
+        self._hooks: dict[tuple[Callable[[int], CodeHook], int], CodeHook] = {}  # by what adds it, and address
         # The last instruction that wrote near watched memory: the count and its address, and what its writes replaced.
         self._written: tuple[tuple[int, int], list[tuple[int, bytes]]] = (0, 0), []
 
@@ -60,24 +60,31 @@ class AccessStop(Generic[T]):
         self._users -= 1
         if not self._users:
             self._core.native.watch(False)
-            for hook in self._checks.values():
+            for hook in self._hooks.values():
                 hook.remove()
-            self._checks.clear()
+            self._hooks.clear()
         self._core.forget_translations()
 
-    def check_behind(self, code: bytes, address: int) -> bool:
-        """Let runs end behind the instructions in new `code` that the engine does in one function of its own.
+    def follow(self, code: bytes, address: int) -> bool:
+        """Hook the instructions in new `code` that the engine does in one function of its own.
 
-        Returns whether there are any that were not known, so that the code must be translated again.
+        Runs can end behind them then, and memory hooks are told of each DC ZVA. Returns whether there are any that were
+        not known, so that the code must be translated again.
         """
         if not self._users:
             return False
-        known = len(self._checks)
+        known, native = len(self._hooks), self._core.native
         for at, (word,) in enumerate(struct.iter_unpack("<I", code[: len(code) // 4 * 4])):
-            after = address + 4 * at + 4
-            if after not in self._checks and _IS_UNCHECKED(word):
-                self._checks[after] = self._core.native.check(after)
-        return len(self._checks) > known
+            here = address + 4 * at
+            if _IS_UNCHECKED(word):
+                self._hook(native.check, here + 4)
+            if word & _DC_ZVA[0] == _DC_ZVA[1]:
+                self._hook(native.tell_zeroing, here)
+        return len(self._hooks) > known
+
+    def _hook(self, add: Callable[[int], CodeHook], address: int) -> None:
+        if (add, address) not in self._hooks:
+            self._hooks[add, address] = add(address)
 
     @property
     def pending(self) -> bool:

@@ -265,6 +265,13 @@ class NativeEngine:
         """Have the engine look for a request to stop before an instruction, until the result is removed."""
         return CodeHook(self._at, "armprobe_on_check", 0, address)
 
+    def tell_zeroing(self, address: int) -> CodeHook:
+        """Have the engine tell memory hooks of each execution of the DC ZVA at `address`, until the result is removed.
+
+        They are told of the byte that it addresses.
+        """
+        return CodeHook(self._at, "armprobe_on_zeroing", self._at, address)
+
     def serve_registers(self, timers: Sequence[GenericTimer], read: RegisterAccess, write: RegisterAccess) -> None:
         """Have MRS and MSR of hooked instructions at EL1 done: of counters and `timers` in C, of others by Python.
 

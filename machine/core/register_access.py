@@ -141,7 +141,7 @@ class RegisterAccess:
             return False
         found = [site for site in find_sites(code, address) if site not in self.sites]
         self._found += found
-        self._again = self._core.access_stop.check_behind(code, address)
+        self._again = self._core.access_stop.follow(code, address)
         return bool(found) or self._again
 
     def watch_found(self) -> None:

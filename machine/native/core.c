@@ -143,6 +143,14 @@ ARMPROBE_EXPORT void armprobe_on_check(void *uc, uint64_t pc, uint32_t size, voi
     (void)uc, (void)pc, (void)size, (void)user;
 }
 
+/* Before a DC ZVA, which the engine tells memory hooks of only if its TLB does not have the page as written to: the page
+ * has to be looked up again then (qemu/target/arm/helper-a64.c, HELPER(dc_zva)). `user` is the `struct core`. */
+ARMPROBE_EXPORT void armprobe_on_zeroing(void *uc, uint64_t pc, uint32_t size, void *user)
+{
+    (void)pc, (void)size;
+    ((struct core *)user)->ctl(uc, UC_CTL_TLB_FLUSH);
+}
+
 /* Call `callback` with `user` before each instruction from `first` to `last`; at all addresses if `last` is below it. */
 ARMPROBE_EXPORT int armprobe_hook_code(const struct core *core, size_t *hook, void *callback, void *user,
                                        uint64_t first, uint64_t last)

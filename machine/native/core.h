@@ -14,6 +14,7 @@ enum { UC_HOOK_INTR = 1, UC_HOOK_INSN = 2, UC_HOOK_CODE = 4, UC_HOOK_BLOCK = 8, 
 /* Unicorn's controls, which set something */
 #define UC_CTL_WRITE(type, arguments) ((type) | (arguments) << 26 | 1 << 30)
 #define UC_CTL_REMOVE_CACHE UC_CTL_WRITE(9, 2)
+#define UC_CTL_TLB_FLUSH UC_CTL_WRITE(11, 0)
 
 struct block {
     uint64_t pc;

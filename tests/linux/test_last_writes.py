@@ -63,8 +63,8 @@ class Log:
         guest = self._guest
         guest.core.context.load()
         pc = guest.core.context.pc
-        # The engine tells of the byte that DC ZVA addresses, and not of the rest of the block. Its TLB is in use here,
-        # so the instruction is found by a walk of the guest's tables.
+        # Where all memory is hooked, the engine tells of the byte that DC ZVA addresses, not of the rest of the block.
+        # Its TLB is in use here, so the instruction is found by a walk of the guest's tables.
         if (
             width == 1
             and int.from_bytes(guest.bus.read(guest.memory.translate(pc).physical, 4), "little") & ~31 == DC_ZVA

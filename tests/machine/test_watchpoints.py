@@ -34,27 +34,35 @@ def test_before_the_access(name: str, bare: Callable[..., Machine]) -> None:
         assert int.from_bytes(guest.memory.read(address, size), "little") == value
 
 
+MMU = """
+    ldr x0, =0x40600000; msr ttbr0_el1, x0; mov x0, #0xff; msr mair_el1, x0
+    ldr x0, =0x803519; msr tcr_el1, x0; isb
+    mrs x0, sctlr_el1; orr x0, x0, #1; msr sctlr_el1, x0; isb
+"""
+NEVER_EXECUTED = 1 << 53  # PXN
+
+
+def map_data(guest: Machine, attributes: int = 0) -> None:
+    """For code that begins with `MMU`: map 0x40400000 to 0x40200000 (D8.3: a table and blocks of 2 MiB)."""
+    for address, entry in {
+        0x4060_0008: 0x4060_1003,
+        0x4060_1000: 0x4000_0701,
+        0x4060_1010: 0x4020_0701 | attributes,
+    }.items():
+        guest.memory.physical.write(address, entry.to_bytes(8, "little"))
+
+
 @pytest.mark.parametrize("access", ["ldr x2, [x0]", "str x2, [x0]"])
 def test_beside_what_the_guest_watches(access: str, bare: Callable[..., Machine]) -> None:
-    """It accesses that page, though the page of the code has the same place in the engine's TLB, by number.
-
-    The MMU is on, and 0x40400000 is mapped to 0x40200000 (D8.3: a table and blocks of 2 MiB).
-    """
+    """It accesses that page, though the page of the code has the same place in the engine's TLB, by number."""
     guest = bare(f"""
-        ldr x0, =0x40600000; msr ttbr0_el1, x0; mov x0, #0xff; msr mair_el1, x0
-        ldr x0, =0x803519; msr tcr_el1, x0; isb
-        mrs x0, sctlr_el1; orr x0, x0, #1; msr sctlr_el1, x0; isb
+        {MMU}
         adr x0, .; and x0, x0, #-4096; add x0, x0, #0x400000
         add x1, x0, #8; msr dbgwvr0_el1, x1; ldr x1, =0x1ffb; msr dbgwcr0_el1, x1; msr oslar_el1, xzr
         mov x1, #0xa000; msr mdscr_el1, x1; msr daifclr, #8; isb
         ldr x2, =0x123456789abcdef0; {access}; b .""")
     data = (guest.registers.pc & 0x3F_F000) + 0x4020_0000
-    for address, entry in {
-        0x4060_0008: 0x4060_1003,
-        0x4060_1000: 0x4000_0701,
-        0x4060_1010: 0x4020_0701,
-    }.items():
-        guest.memory.physical.write(address, entry.to_bytes(8, "little"))
+    map_data(guest)
     guest.memory.physical.write(data, b"\xa5" * 8)
     assert guest.run(instructions=100).reason is StopReason.INSTRUCTIONS
     value = (guest.registers.x[2]).to_bytes(8, "little")
@@ -79,6 +87,27 @@ def test_zeroing_a_block(offset: int, bare: Callable[..., Machine]) -> None:
     assert guest.registers.x[5] == 1
     guest.watchpoints.remove("write", DATA + 40, 8)
     assert guest.run(instructions=2).reason is StopReason.INSTRUCTIONS
+
+
+def test_zeroing_blocks_of_a_page_that_was_written_to(bare: Callable[..., Machine]) -> None:
+    """Each is a write (Arm ARM, C6.2, DC), as in the kernel's clear_page."""
+    guest = bare(f"""
+        {MMU}
+        ldr x0, =0x40403000; mov x2, #64; str x2, [x0]
+        1: dc zva, x0; add x0, x0, #64; subs x2, x2, #1; b.ne 1b; b .""")
+    map_data(guest, NEVER_EXECUTED)
+    guest.memory.physical.write(0x4020_3000, b"\xa5" * 4096)
+    assert guest.run(instructions=13).reason is StopReason.INSTRUCTIONS
+    begun = guest.instructions + 1
+    watched = [0x4040_3008 + 64 * block for block in (1, 5, 63)]
+    for address in watched:
+        guest.watchpoints.add("write", address, 8)
+    for address in watched:
+        stop = guest.run(instructions=300)
+        assert stop.detail == WatchHit("write", address, 8, 0, 0xA5A5_A5A5_A5A5_A5A5)
+        assert guest.instructions == begun + 4 * ((address & 0xFFF) // 64)
+    assert guest.run(instructions=300).reason is StopReason.INSTRUCTIONS
+    assert guest.memory.read(0x4040_3000, 4096) == bytes(4096)
 
 
 @pytest.mark.parametrize(
