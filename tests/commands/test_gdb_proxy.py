@@ -138,10 +138,10 @@ def test_a_line_larger_than_a_packet_is_refused(gdb: GdbSession) -> None:
 
 
 def test_a_command_may_take_longer_than_gdb_waits_for_a_packet(gdb: GdbSession) -> None:
-    gdb.execute("set remotetimeout 1")  # after three of which gdb takes the reply for lost
-    assert gdb.execute("wait 4") == "started\nwaited\n"
+    gdb.execute("set remotetimeout 2")  # after three of which gdb takes the reply for lost
+    assert gdb.execute("wait 7") == "started\nwaited\n"
     assert gdb.execute("tick") == "tick 1\n"
-    assert gdb.execute('output $_gdb_setting("remotetimeout")') == "1"
+    assert gdb.execute('output $_gdb_setting("remotetimeout")') == "2"
 
 
 def test_ctrl_c_interrupts_a_command(session: ToySession, gdb_path: str) -> None:

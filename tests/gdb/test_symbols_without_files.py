@@ -145,7 +145,7 @@ def test_the_users_file_is_kept(run: Gdb, stripped: Session) -> None:
 
 
 def test_a_file_that_takes_longer_than_gdb_waits(run: Gdb, stripped: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """gdb tries three times to read a reply, for its remotetimeout each."""
+    """gdb tries three times to read a reply, for its remotetimeout of two seconds each."""
     signs: list[bytes] = []
 
     def noted(payload: bytes) -> bytes:
@@ -157,12 +157,12 @@ def test_a_file_that_takes_longer_than_gdb_waits(run: Gdb, stripped: Session, mo
     assert file is not None
 
     def late() -> BinaryIO:
-        wait_until(lambda: len(signs) >= 10, "signs of life")  # one in half a second
+        wait_until(lambda: len(signs) >= 14, "signs of life")  # one in half a second
         return file.open()
 
     monkeypatch.setattr(stripped.debug_target, "exec_file", lambda: ExecFile(file.name, late))
     with serve(stripped, "127.0.0.1:0") as server:
-        said = run("-iex", "set remotetimeout 1", commands=(f"target remote {server.address}", "info line kfree"))
+        said = run("-iex", "set remotetimeout 2", commands=(f"target remote {server.address}", "info line kfree"))
     assert "packet error" not in said
     assert "for address 0x" in said
     assert "kfree" in said
