@@ -32,8 +32,11 @@ set -eu
 bundle=$(cd "$(dirname "$0")" && pwd)
 environment=${1:-armprobe}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/armprobe
-"${PYTHON:-python3}" -m venv "$environment"
-"$environment/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links "$bundle/wheels" armprobe
+# pip is the bundle's own: Debian's Python has one to give to environments only with the package python3-venv.
+"${PYTHON:-python3}" -m venv --without-pip "$environment"
+pip=$(echo "$bundle"/wheels/pip-*.whl)/pip
+"$environment/bin/python" "$pip" install --quiet --disable-pip-version-check --no-index \\
+    --find-links "$bundle/wheels" pip armprobe
 mkdir -p "$cache"
 cp -R "$bundle/debian" "$cache"
 echo "installed: $environment/bin/armprobe"
@@ -41,7 +44,7 @@ echo "installed: $environment/bin/armprobe"
 
 
 def write_bundle(path: Path, *, force: bool = False, report: Callable[[str], None] = print) -> None:
-    """Write wheels of armprobe and of what it needs, Debian's kernel, BusyBox, and a script that installs them.
+    """Write wheels of armprobe, of what it needs and of pip, Debian's kernel, BusyBox, and a script that installs them.
 
     A bundle that is there is replaced, and another file only with `force`. `report` is called with a line for each step
     that takes time. Raises CommandError or MachineError, one sentence, if it cannot be written.
@@ -69,7 +72,7 @@ def _make_wheels(folder: Path) -> None:
         raise CommandError(f"pip makes the wheels, and {sys.executable} has none: python -m ensurepip installs it")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     done = subprocess.run(
-        [*pip, "wheel", "--wheel-dir", str(folder), _requirement()], capture_output=True, text=True, check=False
+        [*pip, "wheel", "--wheel-dir", str(folder), "pip", _requirement()], capture_output=True, text=True, check=False
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
