@@ -263,6 +263,7 @@ COMMANDS = (
         group=GROUP,
         changes_state=True,
         instead=bcc.OF_FUNCLATENCY,
+        long=bcc.LONG_OF_FUNCLATENCY,
     ),
     Command(
         "stacks",
@@ -286,6 +287,7 @@ COMMANDS = (
         group=GROUP,
         changes_state=True,
         instead=bcc.OF_STACKCOUNT,
+        long=bcc.LONG_OF_STACKCOUNT,
     ),
     Command(
         "counts",

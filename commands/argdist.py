@@ -128,5 +128,6 @@ COMMANDS = (
         group=GROUP,
         changes_state=True,
         instead=bcc.OF_ARGDIST,
+        long=bcc.LONG_OF_ARGDIST,
     ),
 )

@@ -57,3 +57,48 @@ OF_ARGDIST: Final = _INSTEAD | {
     "-I": "the types are those that the kernel itself describes",
     "-z": "the first 511 bytes of a text count",
 }
+
+_LONG: Final = {"--pid": "-p", "--interval": "-i"}
+"""The long names of flags (the same argparse)."""
+LONG_OF_FUNCCOUNT: Final = _LONG | {
+    "--duration": "-d",
+    "--timestamp": "-T",
+    "--regexp": "-r",
+    "--debug": "-D",
+    "--cpu": "-c",
+}
+LONG_OF_FUNCLATENCY: Final = _LONG | {
+    "--verbose": "-v",
+    "--duration": "-d",
+    "--timestamp": "-T",
+    "--microseconds": "-u",
+    "--milliseconds": "-m",
+    "--function": "-F",
+    "--regexp": "-r",
+    "--level": "-l",
+}
+LONG_OF_STACKCOUNT: Final = _LONG | {
+    "--verbose": "-v",
+    "--cpu": "-c",
+    "--duration": "-D",
+    "--timestamp": "-T",
+    "--regexp": "-r",
+    "--offset": "-s",
+    "--perpid": "-P",
+    "--kernel-stacks-only": "-K",
+    "--user-stacks-only": "-U",
+    "--delimited": "-d",
+    "--folded": "-f",
+}
+LONG_OF_ARGDIST: Final = _LONG | {
+    "--verbose": "-v",
+    "--tid": "-t",
+    "--string-size": "-z",
+    "--duration": "-d",
+    "--number": "-n",
+    "--cumulative": "-c",
+    "--top": "-T",
+    "--histogram": "-H",
+    "--count": "-C",
+    "--include": "-I",
+}

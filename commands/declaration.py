@@ -188,6 +188,7 @@ class Command:
     changes_state: it may change the guest's registers, memory or place, so gdb must drop its caches.
     repeat: an empty line in the REPL runs it again, as gdb does after ``stepi``.
     instead: flags of the tool from which it has its name, and what to write in place of each.
+    long: that tool's long names of flags, such as --pid, and the flag that each stands for.
     host: what it touches of the host with any arguments; refused to clients without that right.
     """
 
@@ -203,6 +204,7 @@ class Command:
     repeat: bool = False
     host: Host = Host.NOTHING
     instead: Mapping[str, str] = field(default_factory=dict, hash=False)
+    long: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError for a declaration that no line could satisfy."""

@@ -191,6 +191,7 @@ COMMANDS = (
         group=GROUP,
         changes_state=True,
         instead=bcc.OF_FUNCCOUNT,
+        long=bcc.LONG_OF_FUNCCOUNT,
     ),
     Command(
         "top",

@@ -121,6 +121,7 @@ def split_for_completion(line: str) -> list[Word]:
 def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> Arguments:
     """Convert the words after the command's name. Raises `CommandError`, naming the argument and the usage."""
     values: dict[str, Any] = {}
+    words = [each for word in words for each in _shortened(command, word)]
     waiting, following = list(command.positional), iter(words)
     for word in following:
         key, equals, value = word.text.partition("=")
@@ -133,7 +134,7 @@ def parse(command: Command, session: Any, line: str, words: Sequence[Word]) -> A
             break
         elif option:
             _put_option(session, option, value, values)
-        elif not waiting:
+        elif not waiting or (command.long and word.text.startswith("--")):
             raise CommandError(_left_over(command, word.text))
         elif waiting[0].rest:
             arg = waiting.pop(0)
@@ -194,6 +195,17 @@ def _options_behind(
         _put_option(session, command.options[key], value, values)
         end = word.start
     return end
+
+
+def _shortened(command: Command, word: Word) -> Iterator[Word]:
+    """A long name as the flag that it stands for; --name=VALUE as two words."""
+    name, equals, value = word.text.partition("=")
+    if name not in command.long:
+        yield word
+        return
+    yield Word(command.long[name], word.start)
+    if equals:
+        yield Word(value, word.start + len(name + equals))
 
 
 def _has_flags(command: Command, word: str, waiting: Sequence[Arg]) -> bool:

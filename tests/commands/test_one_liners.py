@@ -99,6 +99,9 @@ def test_bccs_flags_and_defaults(session: Session) -> None:
         ("funccount k* seconds=0.001", "funccount -d 0.001 k*"),
         ("funccount k* seconds=0.001", "funccount -d0.001 k*"),
         ("stacks kmalloc folded=yes seconds=0.001", "stackcount -fD 0.001 kmalloc"),
+        ("stacks kmalloc folded=yes seconds=0.001", "stackcount --folded --duration=0.001 kmalloc"),
+        ("funccount k* seconds=0.001", "funccount --duration 0.001 k*"),
+        ("count kmalloc by retval", "argdist --count='r::kmalloc(size_t size)#label'"),
     ):
         found: list[object] = []
         for line in ours, theirs:
@@ -214,6 +217,11 @@ def test_from_a_debugger_and_as_json(session: Session, capsys: pytest.CaptureFix
         ("stackcount -d kmalloc", "stacks has no -d: stacks are the kernel's"),
         ("stackcount -Df 5 kmalloc", "'f' is no time"),
         ("stackcount -fx kmalloc", "stacks does not know what to do with '-fx'"),
+        ("funccount --interval=5 'k*'", "funccount has no -i: live=yes shows the answer again and again"),
+        ("funclatency --microseconds kmalloc", "latency has no -u: times are in nanoseconds"),
+        ("argdist --top 5 -C kfree x0", "argdist has no -T: the most frequent keys are the last"),
+        ("funccount --pid=x 'k*'", "'x' is not a number"),
+        ("funccount --folded 'k*'", "funccount does not know what to do with '--folded'"),
         ("funccount c:malloc", "those of programs and libraries cannot be counted"),
         ("argdist -C 'p::kfree()' -C 'p::kmalloc()'", "and a line to itself"),
         ("funccount t:block:*", "count the hits of events with kprobe t:block:*"),
