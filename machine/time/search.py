@@ -176,22 +176,25 @@ def last_true(
     return None
 
 
-def last_stop(timeline: Timeline, machine: Machine) -> Stop:
-    """Go back to the last stop before the present position, or to the start of the history."""
+def last_stop(timeline: Timeline, machine: Machine, hits: bool) -> Stop:
+    """Go back to the last stop before the present position, or to the start of the history.
+
+    `hits`: stops within hits at the present position count too, such as the return of a call to a breakpoint here.
+    """
     limit = before = timeline.position
     while (kept := _last_kept(timeline, before)) is not None:
         last, same = None, 0  # the position of the last stop, and how many stops there are at that
-        for _ in _stops(timeline, machine, kept, limit, keep=True):
+        for _ in _stops(timeline, machine, kept, limit, hits, keep=True):
             last, same = timeline.position, same + 1 if timeline.position == last else 1
         if last is not None:
             start = kept if last == kept.position else _last_kept(timeline, last)
             assert start is not None
-            for stop in _stops(timeline, machine, start, limit, keep=False):
+            for stop in _stops(timeline, machine, start, limit, hits, keep=False):
                 same -= timeline.position == last
                 if not same:
                     return stop
         # A stop at a checkpoint's own position is found on the way to it.
-        before, limit = kept.position, kept.position + 1
+        before, limit, hits = kept.position, kept.position + 1, False
     timeline.go(timeline.start)
     return Stop(StopReason.HISTORY_START, machine.registers.pc)
 
@@ -206,11 +209,14 @@ def _piece(timeline: Timeline) -> int:
     return max(1, timeline.pacing.spacing // _PIECES)
 
 
-def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, keep: bool) -> Iterator[Stop]:
-    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it. `keep`: take checkpoints."""
+def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, hits: bool, keep: bool) -> Iterator[Stop]:
+    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it. `keep`: take checkpoints.
+
+    `hits`: also those at `limit` that are within a hit, which come before the guest gets there.
+    """
     timeline.restore_kept(kept)
     run = None
-    while timeline.position < limit:
+    while timeline.position < limit or (hits and timeline.position == limit and in_hit(machine)):
         end = min(limit, timeline.position + _piece(timeline)) if keep else limit
         with timeline.quietly():
             stop = machine.scheduler.run(None, end - timeline.position, interrupts=True, run=run)
@@ -222,8 +228,15 @@ def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, keep: b
             run = machine.scheduler.last_run  # a breakpoint here has not been met
         elif stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
             return
-        elif stop.reason in REPORTED and timeline.position < limit and not _changes_nothing(stop):
+        elif stop.reason not in REPORTED or _changes_nothing(stop):
+            continue
+        elif timeline.position < limit or (hits and in_hit(machine)):
             yield stop
+
+
+def in_hit(machine: Machine) -> bool:
+    """Whether the machine is within the hit of a probe: at a stage of it, or in code of the machine's own."""
+    return machine.core.dispatcher.resume is not None or machine.core.load().pc in machine.scratch
 
 
 def _changes_nothing(stop: Stop) -> bool:

@@ -290,7 +290,8 @@ class Timeline:
         """
         self._prepare()
         self._leave_present()
-        return stop_before(self, self._machine) or search.last_stop(self, self._machine)
+        within = search.in_hit(self._machine)
+        return stop_before(self, self._machine) or search.last_stop(self, self._machine, hits=not within)
 
     def last_write(self, address: int, size: int) -> search.Write | None:
         """The last write before this position to any of `size` bytes at virtual `address`. None if there was none.

@@ -188,3 +188,23 @@ def test_stops_at_one_position_are_found_going_back(demo: Machine) -> None:
     demo.run(instructions=1)
     for expected in reversed(forward):
         assert seen(demo.timeline.reverse_continue()) == expected
+
+
+def test_a_return_is_found_from_a_breakpoint_where_it_returns_to(demo: Machine) -> None:
+    """The guest is at one position at both, and goes on from the return to the breakpoint."""
+    kprobes, called, forward = Kprobes(demo), Calls(), []
+    kprobes.register_kretprobe(Kretprobe("kfree", handler=called.returned, stop={Stage.RETURN}))
+    demo.run()
+    demo.breakpoints.add(demo.registers.pc)
+    for _ in range(8):
+        stop = demo.run()
+        forward.append((demo.instructions, stop.reason, stop.address))
+    assert max(Counter(position for position, *_ in forward).values()) == 2
+    returns = len(called.names)
+    for expected in reversed(forward[:-1]):
+        stop = demo.timeline.reverse_continue()
+        assert (demo.instructions, stop.reason, stop.address) == expected
+    for expected in forward[1:]:
+        stop = demo.run()
+        assert (demo.instructions, stop.reason, stop.address) == expected
+    assert len(called.names) == returns
