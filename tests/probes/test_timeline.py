@@ -170,13 +170,15 @@ def test_so_does_one_at_a_stop_of_the_past(demo: Machine) -> None:
 
 
 def test_stops_at_one_position_are_found_going_back(demo: Machine) -> None:
-    """Those of probes on a function, and of a breakpoint there, in reverse."""
+    """Those of probes on a function, and of breakpoints there and behind its first instruction, in reverse."""
     kprobes, forward = Kprobes(demo), []
     for function in ("kmalloc", "kfree"):
         kprobes.register_kprobe(Kprobe(function, stop={Stage.PRE, Stage.POST}))
         kprobes.register_kretprobe(Kretprobe(function, stop={Stage.ENTRY, Stage.RETURN}))
         kprobes.register_kprobe(Kprobe(function, stop={Stage.PRE}))
-        demo.breakpoints.add(demo.symbols[function].address)
+        kprobes.register_kprobe(Kprobe(function, stop={Stage.POST}))
+        for address in (demo.symbols[function].address, demo.symbols[function].address + 4):
+            demo.breakpoints.add(address)
 
     def seen(stop: Stop) -> tuple[int, StopReason, int, object, object]:
         hit = stop.detail
