@@ -12,11 +12,12 @@ def effective_address(word: int, x: Sequence[int]) -> int | None:
     """The lowest address that instruction `word` accesses with the registers `x`; None if it accesses none.
 
     `x` has x0 to x30, SP and PC. Covers the instructions of ARMv8.0 to 8.3, and DC ZVA, for which the result is
-    the first byte of the block.
+    the first byte of the block. The result has no tag (D8.9) and no authentication code (D8.10): where an access
+    succeeds, bits 63 to 56 are as bit 55 but for these.
     """
     base = x[word >> 5 & 31]  # register 31 is SP here
     if word & 0xFFFF_FFE0 == 0xD50B_7420:  # DC ZVA
-        return _register(x, word & 31) & ~63
+        return _canonical(_register(x, word & 31) & ~63)
     if word >> 25 & 5 != 4:
         return None
     offset = 0
@@ -36,18 +37,22 @@ def effective_address(word: int, x: Sequence[int]) -> int | None:
             index = (index & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
         offset = index << (_scale(word) if word >> 12 & 1 else 0)
     elif word & 0x3B20_0400 == 0x3820_0400:  # LDRAA, LDRAB
-        return None
+        offset = 8 * _signed(word >> 22 << 9 | word >> 12 & 0x1FF, 10)
     elif word & 0x3B20_0000 == 0x3800_0000:
         if word >> 10 & 3 != 1:  # not post-index: unscaled, unprivileged, pre-index
             offset = _signed(word >> 12, 9)
     elif word & 0x3F20_0C00 == 0x1900_0000:  # LDAPUR, STLUR
         offset = _signed(word >> 12, 9)
-    return base + offset & _MASK64
+    return _canonical(base + offset)
 
 
 def unprivileged(word: int) -> bool:
     """Whether `word` is an LDTR or STTR of any size, which accesses memory with EL0's permissions."""
     return word & 0x3F20_0C00 == 0x3800_0800
+
+
+def _canonical(address: int) -> int:
+    return _signed(address, 56) & _MASK64
 
 
 def _register(x: Sequence[int], number: int) -> int:
