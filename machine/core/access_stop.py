@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.binding import function
 from armprobe.machine.native.code_hook import CodeHook
+
+from .effective_address import effective_address
 
 if TYPE_CHECKING:
     from .core import Core
@@ -46,8 +49,8 @@ class AccessStop(Generic[T]):
         self._stopped: tuple[T, _Undo] | None = None
         self._users = 0
         self._hooks: dict[tuple[Callable[[int], CodeHook], int], CodeHook] = {}  # by what adds it, and address
-        # The last instruction that wrote near watched memory: the count and its address, and what its writes replaced.
-        self._written: tuple[tuple[int, int], list[tuple[int, bytes]]] = (0, 0), []
+        # The last instruction that wrote near watched memory: its run, count and address, and what its writes replaced.
+        self._written: tuple[tuple[int, int, int], list[tuple[int, bytes]]] = (0, 0, 0), []
 
     def begin(self) -> None:
         """There are memory hooks from now on. The translated code is dropped."""
@@ -114,36 +117,52 @@ class AccessStop(Generic[T]):
         registers that succeed only if memory holds an expected value, which must be there again for the next execution.
         """
         word, x = self.instruction(), self._core.context.x
+        at = effective_address(word, x)
+        if at is None:
+            return None
         if word & _STXP[0] == _STXP[1]:
-            return x[word >> 5 & 31], _pair(x, word & 31, word >> 10 & 31)
+            return at, _pair(x, word & 31, word >> 10 & 31)
         if word & _CASP[0] == _CASP[1]:
-            at, expected = x[word >> 5 & 31], word >> 16 & 31
+            expected = word >> 16 & 31
             if self._read(at, 16) != _pair(x, expected, expected + 1):
                 return None  # a failed comparison writes back the same value
             return at, _pair(x, word & 31, (word & 31) + 1)
         if word & _DC_ZVA[0] == _DC_ZVA[1]:
-            return x[word & 31] // BLOCK * BLOCK, bytes(BLOCK)
+            return at, bytes(BLOCK)
         return None
 
     def writing_before(self, physical: int, width: int) -> None:
         """Keep the content of `physical`: the instruction that writes there may write watched memory next."""
         if self._written[0] != self._place():
             self._written = self._place(), []
-        self._written[1].append((physical, self._bus.read(physical, width)))
+        self._written[1].extend(self.content(physical, width))
 
-    def _place(self) -> tuple[int, int]:
+    def content(self, physical: int, size: int) -> list[tuple[int, bytes]]:
+        """Physical addresses and content of `size` bytes, at most a page, from where the access at `physical` begins.
+
+        They may go on in another page, where the guest maps that.
+        """
+        here = min(size, PAGE - physical % PAGE)
+        pieces = [(physical, self._bus.read(physical, here))]
+        if here < size and (begin := effective_address(self.instruction(), self._core.context.x)) is not None:
+            try:
+                following = self._memory.translate(begin + (physical - begin) % PAGE + here).physical
+            except MachineError:  # the access will fault
+                return pieces
+            if self._bus.ram_at(following) is not None:
+                pieces.append((following, self._bus.read(following, size - here)))
+        return pieces
+
+    def _place(self) -> tuple[int, int, int]:
         """Identifies the instruction that makes the access: several of the machine's own may have the same count."""
         self._core.context.load()
-        return self._core.executed, self._core.context.pc
+        return self._core.runs, self._core.executed, self._core.context.pc
 
     def stop(self, why: T, physical: int, writes: bool) -> None:
         """End the run for `why`, and keep the memory that the instruction will have overwritten by then."""
         self._core.context.load()
-        ram = self._bus.ram_at(physical)
-        assert ram is not None  # nothing else is watched
-        size = min(BLOCK, ram.end - physical)  # no instruction writes more than a block
         place, written = self._written
-        before = [(physical, self._bus.read(physical, size))] if writes else []
+        before = self.content(physical, BLOCK) if writes else []  # no instruction writes more than a block
         before += written if place == self._place() else []
         self._stopped = why, _Undo(self._core.context.save(), before)
         self._core.native.stop_before()

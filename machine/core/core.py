@@ -85,6 +85,7 @@ class Core:
         self.native = NativeEngine(self)
         self.reader = Reader(self.native.address)  # for the C core's programs
         self.running = False
+        self.runs = 0  # how often `run` has been called
         self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
@@ -128,6 +129,7 @@ class Core:
 
         Raises what a device or a handler raised; `executed` is valid then, too.
         """
+        self.runs += 1
         outer, self.running = self.running, True
         try:
             status = self.native.run(pc, count)

@@ -149,7 +149,7 @@ class Watchpoints:
         written, old = 0, None
         if access == unicorn.UC_MEM_WRITE:
             written = value & (1 << 8 * width) - 1
-            old = int.from_bytes(self._bus.read(physical, width), "little")
+            old = int.from_bytes(b"".join(data for _, data in self._stop.content(physical, width)), "little")
             watch = self._changed(virtual, width, written ^ old) or watch
         hit = WatchHit(watch.kind, max(virtual, watch.address), width, written, old)
         self._stop.stop(hit, physical, writes=old is not None)

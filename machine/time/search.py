@@ -16,6 +16,7 @@ import unicorn
 from armprobe.machine.core.access_stop import BLOCK
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
+from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.condition import SearchHook
 from armprobe.machine.native.program import Program
 from armprobe.machine.stop import Stop, StopReason, WatchHit
@@ -298,6 +299,8 @@ class _Watcher:
 
             add = self._core.engine.hook_add
             self._hooks.append(add(unicorn.UC_HOOK_MEM_WRITE, written, None, first, physical + length - 1))
+            if (end := self._page_before(virtual, physical)) is not None:
+                self._hooks.append(add(unicorn.UC_HOOK_MEM_WRITE, written, None, end - BLOCK, end - 1))
         self._core.access_stop.begin()
         self._timeline.replay.on_event = self._entered
         return self
@@ -309,16 +312,31 @@ class _Watcher:
         self._hooks.clear()
         self._core.access_stop.end()
 
+    def _page_before(self, virtual: int, physical: int) -> int | None:
+        """The physical end of the page before, from where a write reaches into this one, if that has another place."""
+        offset = virtual % PAGE
+        if offset >= BLOCK or virtual < PAGE:
+            return None
+        try:
+            end = self._machine.memory.translate(virtual - offset - 1).physical + 1
+        except MachineError:
+            return None
+        return end if end != physical - offset else None
+
     def _written(self, piece: tuple[int, int, int], at: int, width: int, value: int) -> None:
         virtual, physical, length = piece
         whole = self._core.access_stop.written_whole()  # loads the context
         if whole is not None:
             at, data = at // BLOCK * BLOCK | whole[0] % BLOCK, whole[1]
             width, value = len(data), int.from_bytes(data, "little")
-        position = self._machine.instructions - 1
-        if at + width > physical and at < physical + length and position < self.limit:
-            value &= (1 << 8 * width) - 1
-            self._note(position, self._core.context.pc, virtual + at - physical, width, value)
+        pieces = [(at, width)]
+        if at % PAGE + width > PAGE:
+            pieces = [(start, len(data)) for start, data in self._core.access_stop.content(at, width)]
+        position, offset, value = self._machine.instructions - 1, 0, value & (1 << 8 * width) - 1
+        for start, size in pieces:
+            if start + size > physical and start < physical + length and position < self.limit:
+                self._note(position, self._core.context.pc, virtual + start - offset - physical, width, value)
+            offset += size
 
     def _note(self, *write: Any) -> None:
         if self.last is None or not self._first:
