@@ -27,6 +27,12 @@ _HEADER: Final = struct.Struct("<8xQQQ24x4s4x")  # text_offset, image_size, flag
 _MAGIC: Final = b"ARMd"
 _UNPACKED: Final = 3  # a kernel may unpack to this many times its compressed size,
 _UNPACKED_MORE: Final = 28 << 20  # plus this many bytes; Debian's kernels unpack to four times their compressed size
+# PE format, "COFF File Header": the number of sections, the size of the optional header. "Section
+# Table": the size of a section's bytes in the file, and their offset. CONFIG_EFI adds it (efi-header.S of arm64).
+_PE: Final = struct.Struct("<6xH12xH2x")
+_PE_SIGNATURE: Final = b"PE\0\0"
+_PE_PLACE: Final = 60  # of its offset in the file, which is 0 without it
+_PE_SECTION: Final = struct.Struct("<16xII16x")
 _ZBOOT: Final = struct.Struct("<2s2x4sII8x32s")  # "MZ", "zimg", payload's offset and size, compression
 _PAGE_SIZES: Final = {0: None, 1: 4, 2: 16, 3: 64}  # bits 2:1 of flags: KiB, None for not stated
 _OLD_TEXT_OFFSET: Final = 0x8_0000  # used when image_size is 0, before Linux 3.17
@@ -66,6 +72,8 @@ class KernelFile:
     def check_bootable(self, memory: int) -> None:
         """Raise MachineError, one sentence, if the kernel cannot boot in `memory` bytes."""
         name = host_files.shown(self.path)
+        if (end := _end_of_sections(self.image)) > len(self.image):
+            raise MachineError(f"{name} is cut short: its sections end at byte {end}, and it has {len(self.image)}")
         if _HEADER.unpack_from(self.image)[2] & 1:
             raise MachineError(f"{name} is a big-endian kernel: armprobe runs little-endian ones")
         if self.page_size not in (None, 4):
@@ -142,6 +150,21 @@ def read_whole(path: Path, limit: int) -> bytes:
 
 def _is_image(data: bytes) -> bool:
     return len(data) >= _HEADER.size and _HEADER.unpack_from(data)[3] == _MAGIC
+
+
+def _end_of_sections(image: bytes) -> int:
+    """The bytes that an Image has at least by its PE header, 0 without one."""
+    at = int.from_bytes(image[_PE_PLACE : _PE_PLACE + 4], "little")
+    if not at or not _PE_SIGNATURE.startswith(image[at : at + len(_PE_SIGNATURE)]):
+        return 0
+    if (table := at + _PE.size) > len(image):
+        return table
+    count, optional = _PE.unpack_from(image, at)
+    table += optional
+    if (end := int(table + count * _PE_SECTION.size)) > len(image):
+        return end
+    sections = (_PE_SECTION.unpack_from(image, table + number * _PE_SECTION.size) for number in range(count))
+    return max((int(offset + size) for size, offset in sections), default=0)
 
 
 def _is_zboot(data: bytes) -> bool:

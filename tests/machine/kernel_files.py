@@ -14,6 +14,17 @@ def header(text_offset: int = 0, image_size: int = 0x10_0000, flags: int = 0b101
 IMAGE = header() + bytes(range(256)) * 256
 
 
+def with_sections(*sections: tuple[int, int]) -> bytes:
+    """An Image whose PE header (the PE format, "COFF File Header") has sections with these sizes and offsets."""
+    table = [struct.pack("<8sIIIIIIHHI", b".text", size, at, size, at, 0, 0, 0, 0, 0) for size, at in sections]
+    start = (
+        header()[:-4]
+        + struct.pack("<I", 64)
+        + struct.pack("<4sHHIIIHH", b"PE\0\0", 0xAA64, len(table), 0, 0, 0, 160, 0)
+    )
+    return (start + bytes(160) + b"".join(table)).ljust(0x1000, b"\0")
+
+
 def zboot(payload: bytes, compression: bytes, size: int | None = None) -> bytes:
     """drivers/firmware/efi/libstub/zboot-header.S: MZ, zimg, where the payload is, its size, reserved, compression."""
     size = len(payload) if size is None else size

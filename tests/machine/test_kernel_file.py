@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from armprobe.machine.errors import MachineError
 from armprobe.machine.loaders import kernel_file, read_guest
-from tests.machine.kernel_files import IMAGE, header, lz4_legacy, with_size, zboot
+from tests.machine.kernel_files import IMAGE, header, lz4_legacy, with_sections, with_size, zboot
 
 Tool = Callable[[str, str], str]
 MIB = 1 << 20
@@ -176,6 +176,10 @@ def test_vmlinux_is_loaded_as_the_image_that_objcopy_makes_of_it(vmlinux: Path, 
     )
 
 
+def test_image_whose_sections_end_where_it_does_is_taken(put: Callable[[bytes], Path]) -> None:
+    assert read_guest(put(with_sections((0x800, 0x800), (0x400, 0x400)))).kind == "linux"
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -198,9 +202,15 @@ def test_vmlinux_is_loaded_as_the_image_that_objcopy_makes_of_it(vmlinux: Path, 
         (zboot(b"x", b"a\n\x1b[2J"), r"compressed with 'a\\n\\x1b\[2J', which armprobe does not unpack"),
         (zboot(gzip.compress(IMAGE), b"gzip", size=1 << 30), r"is cut short: its payload ends at byte"),
         (zboot(b"garbage" * 10, b"xzkern"), r"cannot be unpacked"),
+        (
+            with_sections((0x800, 0x801), (0x400, 0x400)),
+            r"is cut short: its sections end at byte 4097, and it has 4096",
+        ),
+        (with_sections((0x10, 0xFF0))[:300], r"is cut short: its sections end at byte 4096, and it has 300"),
+        (with_sections((0x10, 0xFF0))[:66], r"is cut short: its sections end at byte 88, and it has 66"),
     ],
 )
-def test_packed_kernel_that_cannot_boot_is_refused_in_one_sentence(
+def test_kernel_that_cannot_boot_is_refused_in_one_sentence(
     put: Callable[[bytes], Path], data: bytes, sentence: str
 ) -> None:
     path = put(data)
