@@ -50,15 +50,18 @@ class Styles:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._live = 0  # lines of the answer so far, which the next part replaces
+        self._live = 0  # lines of the answer so far, which what is shown next replaces
 
     def value(self, value: object) -> str:
         """The text of a value, harmless to the terminal: only what is done here controls it."""
         if not shows_styles(self._stream):
             return visible(as_text(value))
+        return self._taken_away() + (self._so_far(value) if isinstance(value, Live) else self._whole(value))
+
+    def _taken_away(self) -> str:
+        """What takes the answer so far off the screen."""
         before, self._live = self._live, 0
-        above = f"\x1b[{before}F\x1b[J" if before else ""  # CPL and ED of ECMA-48
-        return above + (self._so_far(value) if isinstance(value, Live) else self._whole(value))
+        return f"\x1b[{before}F\x1b[J" if before else ""  # CPL and ED of ECMA-48
 
     def _so_far(self, live: Live) -> str:
         """As much of the answer so far as fits the terminal: its last lines, which are the most frequent."""
@@ -89,11 +92,12 @@ class Styles:
             return visible(text)
         from rich.text import Text
 
+        above = self._taken_away()
         body = visible(text).rstrip("\n")  # rich takes one line end off
         marked = Text(body)
         for pattern, style in _MARKS:
             marked.highlight_regex(pattern, style)
-        return self._rendered(marked, soft_wrap=True) + "\n" * (len(visible(text)) - len(body))
+        return above + self._rendered(marked, soft_wrap=True) + "\n" * (len(visible(text)) - len(body))
 
     @cached_property
     def _console(self) -> Console:

@@ -169,6 +169,9 @@ def test_a_terminal_shows_the_answer_so_far(monkeypatch: pytest.MonkeyPatch) -> 
     assert second == f"\x1b[23F\x1b[J{first}"
     assert last == "\x1b[23F\x1b[J"
     assert styles.value(values.FoldedStacks()) == ""
+    styles.value(live)
+    assert styles.text("of the guest\n") == "\x1b[23F\x1b[Jof the guest\n"  # which stays
+    assert styles.value(values.FoldedStacks()) == ""
 
 
 def test_from_a_debugger_and_as_json(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
