@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -119,6 +120,43 @@ def pytest_configure(config: pytest.Config) -> None:
         from armprobe.clients import guest_coverage
 
         config.stash[_COVERAGE] = guest_coverage.GuestCoverage(patterns)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Have a test fail for an error in a handler. Tracebacks end in, or begin with, the user's own code."""
+    try:
+        result = yield
+    except Exception as error:
+        if _is_ours(type(error).__module__):  # a sentence for the user: how it was found out does not help
+            _cut_insides(error)
+        raise
+    for guest in item.stash.get(_GUESTS, []):
+        for failure in guest.session.kprobes.errors:
+            at = failure.error.__traceback__
+            while at is not None and at.tb_next is not None and _is_ours(str(at.tb_frame.f_globals.get("__name__"))):
+                at = at.tb_next  # to the handler's own frame
+            failure.error.add_note(
+                f"in the {failure.stage.value} handler of the {failure.probe.kind} on {failure.probe.name}"
+            )
+            raise failure.error.with_traceback(at)
+    return result
+
+
+def _cut_insides(error: BaseException) -> None:
+    """Let the traceback end in the last function that is neither armprobe's nor of Python's library,."""
+    last, at = None, error.__traceback__
+    while at is not None:
+        module = str(at.tb_frame.f_globals.get("__name__"))
+        last = last if _is_ours(module) or module.partition(".")[0] in sys.stdlib_module_names else at
+        at = at.tb_next
+    if last is not None:
+        last.tb_next = error.__cause__ = None
+        error.__suppress_context__ = True
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("armprobe.")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,6 +42,39 @@ def sections(output: str) -> dict[str, str]:
     return {heading: text for heading, text in zip(parts[1::2], parts[2::2], strict=True) if heading}
 
 
+def test_an_error_in_a_handler_fails_the_test(pytester: pytest.Pytester) -> None:
+    """The traceback is the handler's own. A test that expects the error takes it out of the list."""
+    pytester.makepyfile(
+        """
+        from armprobe import Kprobe, Kretprobe
+
+        def test_fails(demo, kprobes):
+            def wrong(ri, regs):
+                assert regs.return_value == 12
+            kprobes.register_kretprobe(Kretprobe("kmalloc", handler=wrong))
+            demo.machine.run(instructions=100_000)
+
+        def test_expects_it(demo, kprobes):
+            def wrong(p, regs):
+                raise ValueError
+            kprobes.register_kprobe(Kprobe("kmalloc", pre_handler=wrong))
+            demo.machine.run(instructions=100_000)
+            assert isinstance(kprobes.errors.pop().error, ValueError)
+        """
+    )
+    output = run(pytester, "--tb=short", failed=1, passed=1)
+    report = output.partition(" test_fails ")[2].partition("Captured log")[0]
+    assert re.findall(r"^\S+:\d+: in (\w+)$", report, re.MULTILINE) == ["wrong"]
+    assert "in the return handler of the kretprobe on kmalloc" in report
+
+
+def test_the_traceback_of_a_refusal_ends_in_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_fails(demo):\n    demo.run('kprobe kmaloc')")
+    output = run(pytester, "--tb=short", failed=1)
+    assert re.findall(r"^\S+:\d+: in (\w+)$", output, re.MULTILINE) == ["test_fails"]
+    assert "there is no symbol 'kmaloc': did you mean kmalloc?" in output
+
+
 def test_a_report_of_a_failure(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
