@@ -13,6 +13,7 @@ from armprobe.session.breakpoints import Breakpoint, Kind
 from .declaration import Arg, Arguments, Clause, Command, size
 from .errors import CommandError
 from .locations import complete_symbol, place
+from .named_memory import named_memory
 from .probe import unregister
 from .program import SessionScope, refused
 from .selection import breakpoint_row, complete_probe
@@ -45,10 +46,9 @@ def _break(temporary: bool) -> Callable[[Session, Arguments], BreakpointsChanged
 
 def _watch(kind: Kind) -> Callable[[Session, Arguments], BreakpointsChanged]:
     def set_it(session: Session, arguments: Arguments) -> BreakpointsChanged:
-        address, count = place(session, arguments.place), arguments.size
+        address, whole = named_memory(session, arguments.place)
+        count = arguments.size
         if count is None:
-            found = session.machine.symbols.at(address)
-            whole = 0 if found is None or found[1] or found[0].kind == "function" else found[0].size
             count = whole if 0 < whole <= _MOST_WATCHED else 8
         if not 0 < count <= _MOST_WATCHED:
             raise CommandError(f"a watchpoint is on 1 to {_MOST_WATCHED} bytes")
@@ -101,7 +101,7 @@ _PLACE: Final = Arg(
 )
 _CONDITION: Final = Clause("if", "condition", "stop only where this C expression is true", last=True)
 _WATCHED: Final = (
-    Arg("place", "SYMBOL, SYMBOL+0x10, an address or $REGISTER", complete=complete_symbol),
+    Arg("place", "SYMBOL, SYMBOL+0x10, an address, $REGISTER, or in C: list->next", complete=complete_symbol),
     Arg("size", "number of bytes (default: that of the variable, or 8)", type=size, optional=True),
 )
 

@@ -18,6 +18,7 @@ from armprobe.session.authority import Host, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
 from .errors import CommandError
+from .gdb_words import GDB_WORDS
 from .parsing import (
     Line,
     Word,
@@ -149,6 +150,8 @@ class Registry:
                 f"{name!r} begins a program of bpftrace, which is not understood: count, hist, latency, stacks and "
                 'kprobe FUNCTION print "FORMAT", VALUE ask such questions'
             )
+        if name in GDB_WORDS:
+            raise CommandError(f"there is no command {name!r} as in gdb: {GDB_WORDS[name]}")
         near = difflib.get_close_matches(name, self._by_name)
         hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
         raise CommandError(f"there is no command {name!r}; {hint}")

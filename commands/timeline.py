@@ -12,7 +12,8 @@ from armprobe.machine.time.search import RegisterChange, Write
 
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_symbol, location, place
+from .locations import complete_symbol, location
+from .named_memory import named_memory
 from .positions import branches, check_name, complete_position, instant
 from .stack import stack_frames
 from .stepping import stepped
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 GROUP = "Going back"
 _REGISTER: Final = re.compile(r"\$(\w+)")
+_MOST: Final = 4096  # bytes
 _MOST_MARKS: Final = 1000
 
 
@@ -123,9 +125,12 @@ def _write(
 ) -> LastWrite | NeverWritten:
     """The write that `find` finds, with the stack that the guest had there."""
     require_stopped(session)
-    address, size = place(session, arguments.address), 8 if arguments.size is None else arguments.size
-    if not 1 <= size <= 4096:
-        raise CommandError("last-write and first-write look at 1 to 4096 bytes")
+    address, whole = named_memory(session, arguments.address)
+    size = arguments.size
+    if size is None:
+        size = whole if 0 < whole <= _MOST else 8
+    if not 1 <= size <= _MOST:
+        raise CommandError(f"last-write and first-write look at 1 to {_MOST} bytes")
     with session.owner.interruptible():
         found = find(address, size)
         if found is None:
@@ -135,8 +140,8 @@ def _write(
 
 
 _MEMORY: Final = (
-    Arg("address", "SYMBOL, address or $REGISTER", complete=complete_symbol),
-    Arg("size", "bytes, 8 by default", type=integer, optional=True),
+    Arg("address", "SYMBOL, address, $REGISTER, or in C: list->next", complete=complete_symbol),
+    Arg("size", "bytes (default: those of what is there, or 8)", type=integer, optional=True),
 )
 
 COMMANDS = (

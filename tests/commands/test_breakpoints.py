@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from armprobe.commands import CommandError, Session
 from armprobe.commands.catalog import registry
+from armprobe.commands.gdb_words import GDB_WORDS
 from armprobe.commands.values import BreakpointRows, BreakpointsChanged, Changed, Stopped
 from armprobe.stub import serve
 from tests.stub.client import Client  # tests have no import name to go by
@@ -197,3 +199,25 @@ def test_values_are_of_their_types(session: Session) -> None:
         BreakpointRows,
         BreakpointsChanged,
     ]
+
+
+def test_memory_is_named_as_in_print(session: Session) -> None:
+    """By a member in C, with its size: workload.random is a u32 at offset 4 (demo kernel, workload.c)."""
+    session.run("continue until=workload_round")
+    at = session.machine.symbols["workload"].address + 4
+    for line in ("watch workload.random", "rwatch workload->random", "awatch *&workload.random"):
+        (point,) = session.ask(line).breakpoints
+        assert (point.size, point.location.address) == (4, at)
+    session.run("delete")
+    session.run("continue instructions=100000")
+    written = session.ask("last-write workload.random")
+    assert (written.address, written.size) == (at, 4)
+    for line, reason in (("watch workload.rnd", "no member rnd"), ("last-write nosuch.x", "no symbol 'nosuch.x'")):
+        with pytest.raises(CommandError, match=reason):
+            session.run(line)
+
+
+@pytest.mark.parametrize("word", GDB_WORDS)
+def test_a_word_of_gdbs_says_what_does_its_work(word: str, session: Session) -> None:
+    with pytest.raises(CommandError, match=re.escape(GDB_WORDS[word])):
+        session.run(f"{word} 1")

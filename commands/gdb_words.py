@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""gdb's commands that armprobe's prompt does not have, and what does their work there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_FRAMES: Final = "backtrace shows the callers; armprobe gdb can choose one"
+_TYPES: Final = "print EXPRESSION shows a value with its type; armprobe gdb shows types alone"
+_BACK: Final = "set it again, as in break kfree if $x0 == 0"
+GDB_WORDS: Final = {
+    "up": _FRAMES,
+    "down": _FRAMES,
+    "frame": _FRAMES,
+    "display": "print shows a value once, and the context what is around each stop",
+    "undisplay": "context off shows nothing after a stop",
+    "ptype": _TYPES,
+    "whatis": _TYPES,
+    "condition": _BACK,
+    "ignore": _BACK,
+    "undo": "reverse-stepi goes one instruction back, goto to any position",
+    "jump": "set $pc = ADDRESS goes on elsewhere",
+    "commands": "a script runs commands after a stop: armprobe script",
+    "start": "reset, then continue until=FUNCTION",
+    "attach": "the guest is here: continue",
+    "detach": "continue lets the guest run",
+    "stop": "Ctrl-C stops the guest",
+}
+"""By the word that is typed."""
