@@ -38,6 +38,7 @@ from .dispatch import Dispatcher, Resume
 from .engine import LIBRARY, engine_handle, new_engine, read_system_register, write_system_register
 from .guest_debug import GuestDebug
 from .guest_watchpoints import GuestWatchHit, GuestWatchpoints
+from .instruction_cache import InstructionCache
 from .native_engine import NativeEngine
 from .pstate import DAIF, EL1H
 from .register_access import RegisterAccess
@@ -87,6 +88,7 @@ class Core:
         self.running = False
         self.runs = 0  # how often `run` has been called
         self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
+        self._all_forgotten = False  # likewise, all memory
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
         self.context.load()
@@ -118,7 +120,9 @@ class Core:
             lambda on: machine.gic.set_line(board.PMU_INTID, on),
             self.end_slice,
         )
-        self.register_access = RegisterAccess(self, (self.counter_access, self.guest_debug, self.pmu))
+        self.register_access = RegisterAccess(
+            self, (self.counter_access, self.guest_debug, self.pmu, InstructionCache(self))
+        )
 
     def _timer(self, name: str, intid: int) -> GenericTimer:
         machine = self.machine
@@ -299,8 +303,16 @@ class Core:
         else:
             self.forget_physical(address, size)
 
+    def forget_all_soon(self) -> None:
+        """Like `forget_all`, at the end of the instruction that is being executed."""
+        self._all_forgotten = True
+        self.end_slice()
+
     def forget_due(self) -> None:
-        """Do what `forget_soon` has put off. Called between two slices."""
+        """Do what `forget_soon` and `forget_all_soon` have put off. Called between two slices."""
+        if self._all_forgotten:
+            self._all_forgotten = False
+            self.forget_all()
         if self._forgotten:
             pages, self._forgotten = native_pages.pages_of(sorted(self._forgotten)), set()
             self.forget_pages(0, pages)

@@ -13,6 +13,7 @@ from unicorn import arm64_const as reg
 
 from armprobe.machine.devices.gic import Signal
 from armprobe.machine.devices.native_device import NativeDevice
+from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.binding import LIBRARY, function
 from armprobe.machine.native.code_hook import CodeHook
 from armprobe.machine.native.structures import NativeCore, NativeWindow, Site
@@ -42,7 +43,7 @@ _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
-_HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_bool, ctypes.c_int)
+_HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
     "emu_start", "emu_stop", "ctl", "hook_add", "mmio_map", "reg_read", "reg_write", "context_save",
@@ -90,6 +91,8 @@ class NativeEngine:
     def has_ram(self, base: int, at: int, size: int) -> None:
         """Find `size` bytes of the guest's physical memory from `base` on at that address: the first that are given."""
         if not self.state.ram_size:
+            self._translated = (ctypes.c_uint8 * -(-size // PAGE))()
+            self.state.translated = ctypes.addressof(self._translated)
             self.state.ram_base, self.state.ram, self.state.ram_size = base, at, size
 
     def record(self, recorder: int) -> None:
@@ -290,12 +293,11 @@ class NativeEngine:
 
         self.state.read_register, self.state.write_register = calls(read), calls(write)
 
-    def hook_register(self, address: int, writes: bool) -> None:
-        """Hook the MRS, or MSR, at `address`."""
+    def hook_register(self, address: int, instruction: int) -> None:
+        """Hook the instruction at `address`: `instruction` is the engine's number of MRS, MSR or SYS."""
         site = Site(self._at, address)
         self._kept.append(site)
-        instruction = reg.UC_ARM64_INS_MSR if writes else reg.UC_ARM64_INS_MRS
-        self._check(_HOOK_REGISTER(ctypes.addressof(site), writes, instruction))
+        self._check(_HOOK_REGISTER(ctypes.addressof(site), instruction))
 
     def attach(self, device: Device, base: int, size: int) -> None:
         """Give the CPU a device's registers.

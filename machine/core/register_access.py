@@ -40,8 +40,14 @@ class Access(enum.IntEnum):
     WRITE = 1
     UNMASK_DEBUG = 2  # MSR DAIFClr, #8, alone or with others
     RETURN = 3  # ERET
+    MAINTAIN = 4  # IC, which is encoded as SYS
 
 
+_INSTRUCTIONS: Final = {
+    Access.READ: reg.UC_ARM64_INS_MRS,
+    Access.WRITE: reg.UC_ARM64_INS_MSR,
+    Access.MAINTAIN: reg.UC_ARM64_INS_SYS,
+}
 _MOST_SITES: Final = 20_000  # in a file; Debian's kernels have some 200
 Site = tuple[int, int]  # virtual address, Access
 
@@ -58,6 +64,8 @@ def find_sites(code: bytes | memoryview, address: int) -> Iterator[Site]:
         word = int.from_bytes(data[4 * index : 4 * index + 4], "little")
         if word == _ERET:
             access = Access.RETURN
+        elif word >> 19 & 3 == 1:  # op0
+            access = Access.MAINTAIN
         elif word >> 16 == 0xD503:
             access = Access.UNMASK_DEBUG
         else:
@@ -124,7 +132,7 @@ class RegisterAccess:
                 elif access == Access.RETURN:
                     self.returns.add(address)
                 else:
-                    self._core.native.hook_register(address, access == Access.WRITE)
+                    self._core.native.hook_register(address, _INSTRUCTIONS[Access(access)])
 
     def begin(self, pc: int) -> None:
         """Before a run: search its first page, because Unicorn does not report the first block that it translates."""

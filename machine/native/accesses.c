@@ -71,6 +71,23 @@ static uint32_t on_msr(void *uc, int source, const struct cp_reg *which, void *u
     return 1;
 }
 
+/* An IC, which does nothing in the CPU itself. */
+static uint32_t on_ic(void *uc, int source, const struct cp_reg *which, void *user)
+{
+    const struct site *site = user;
+    struct core *core = site->core;
+    uint64_t address = 0;
+    load(core);
+    if (!(core_pstate(core) & 0xC))
+        return 0;
+    if ((uint32_t)source != core->xzr)
+        core->reg_read(uc, source, &address);
+    if (which->op1 && !translated_take(core, address)) /* IC IVAU */
+        return 0;
+    core->called = true;
+    return core->write_register(uc, source, which, NULL);
+}
+
 /* Whether the instruction is executed again and has made this access already; `value` is what it gave then. The last
  * access made is the instruction's, too, and those of one instruction are at different places. */
 static bool replayed(struct core *core, const struct window *window, uint64_t offset, uint64_t *value)
@@ -154,13 +171,14 @@ static void on_write(void *uc, uint64_t offset, unsigned size, uint64_t value, v
     accessed(window, offset, 0);
 }
 
-/* `site` is an MRS, or an MSR if `writes`; `instruction` is Unicorn's number of that. */
-ARMPROBE_EXPORT int armprobe_hook_register(struct site *site, bool writes, int instruction)
+/* `instruction` is Unicorn's number of that at `site`. */
+ARMPROBE_EXPORT int armprobe_hook_register(struct site *site, int instruction)
 {
+    enum { MRS = 1, MSR, SYS };
     size_t hook;
     struct core *core = site->core;
-    return core->hook_add(core->uc, &hook, UC_HOOK_INSN, writes ? (void *)on_msr : (void *)on_mrs, site, site->address,
-                          site->address, instruction);
+    void *callback = instruction == MRS ? (void *)on_mrs : instruction == MSR ? (void *)on_msr : (void *)on_ic;
+    return core->hook_add(core->uc, &hook, UC_HOOK_INSN, callback, site, site->address, site->address, instruction);
 }
 
 ARMPROBE_EXPORT int armprobe_attach(struct window *window, uint64_t base, uint64_t size)

@@ -193,6 +193,7 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
         memset(core->stepped, 0, sizeof core->stepped);
         core->any_stepped = false;
     }
+    translated_mark(core, pc, 4); /* the engine does not say so of the first block of a run */
     int error = core->emu_start(core->uc, pc, 0, 0, 0);
     if (core->exiting) {
         core->exiting = false;

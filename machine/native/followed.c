@@ -12,6 +12,8 @@ static const uint32_t followed[][2] = {
     {0xFFDFE000, 0xD5100000}, /* of the debug registers at op1 0, CRn 0 and 1 */
     {0xFFFFF8FF, 0xD50348FF}, /* MSR DAIFClr, #8, alone or with others */
     {0xFFFFFFFF, 0xD69F03E0}, /* ERET */
+    {0xFFFFFBFF, 0xD508711F}, /* IC IALLUIS and IC IALLU */
+    {0xFFFFFFE0, 0xD50B7520}, /* IC IVAU */
 };
 
 static bool is_followed(uint32_t word)
@@ -49,6 +51,7 @@ void code_translated(void *uc, const struct block *block, const struct block *pr
     if (core->recorder)
         core->recorder->translated++;
     load(core);
+    translated_mark(core, block->pc, block->size);
     bool follows = core->following && core_pstate(core) & 0xC; /* the CPU itself allows or traps accesses of EL0 */
     if (!follows && !core->watching)
         return;

@@ -10,8 +10,12 @@
 enum { VALID = 1, TABLE = 2, AP_EL0 = 1 << 6, ACCESSED = 1 << 10 };
 #define OUTPUT UINT64_C(0x0000FFFFFFFFF000)
 
-/* SCTLR_EL1, and TCR_EL1, which says of the upper range its size, its granule, and whether it has no tables. */
-enum { SCTLR_M = 1 << 0, SCTLR_EE = 1 << 25, TCR_T1SZ = 16, TCR_EPD1 = 1 << 23, TCR_TG1 = 30, FOUR_KIB = 2 };
+enum { SCTLR_M = 1 << 0, SCTLR_EE = 1 << 25 };
+
+/* What TCR_EL1 says of each half of the address space: its size, its granule, and whether it has no tables. */
+static const struct half {
+    unsigned size, granule, four_kib, disabled; /* `four_kib` is a value, the others are bits */
+} halves[] = {{0, 14, 0, 7}, {16, 30, 2, 23}};
 
 static const char *ram_at(const struct core *core, uint64_t physical, uint64_t size)
 {
@@ -19,19 +23,22 @@ static const char *ram_at(const struct core *core, uint64_t physical, uint64_t s
     return at < core->ram_size && core->ram_size - at >= size ? core->ram + at : NULL;
 }
 
-/* Where the host has `size` bytes, in one page, of what EL1 can read and EL0 cannot. NULL: that takes the engine. */
-ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64_t address, uint64_t size)
+const char *core_page(const struct core *core, uint64_t address, uint64_t size, bool el0)
 {
     const struct layout *at = &core->layout;
+    bool upper = address >> 63;
+    const struct half *half = &halves[upper];
     uint64_t tcr, sctlr, table, bits, within, entry;
     unsigned shift;
     if (!core->ram_size || core->copy)
         return NULL;
     tcr = *core_u64(core, at->tcr_el1), sctlr = *core_u64(core, at->sctlr_el1);
-    table = *core_u64(core, at->ttbr1_el1) & OUTPUT, bits = 64 - (tcr >> TCR_T1SZ & 63);
+    if (!(sctlr & SCTLR_M))
+        return ram_at(core, address, size);
+    table = *core_u64(core, upper ? at->ttbr1_el1 : at->ttbr0_el1) & OUTPUT, bits = 64 - (tcr >> half->size & 63);
     shift = bits > 39 ? 39 : 30;
-    if (!(core_pstate(core) & 0xC) || !(sctlr & SCTLR_M) || sctlr & SCTLR_EE || tcr & TCR_EPD1 ||
-        (tcr >> TCR_TG1 & 3) != FOUR_KIB || bits <= 30 || bits > 48 || ~address >> bits)
+    if (sctlr & SCTLR_EE || tcr >> half->disabled & 1 || (tcr >> half->granule & 3) != half->four_kib || bits <= 30 ||
+        bits > 48 || (upper ? ~address : address) >> bits)
         return NULL;
     address &= (UINT64_C(1) << bits) - 1;
     for (;; shift -= 9) {
@@ -45,10 +52,17 @@ ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64
             break;
         table = entry & OUTPUT;
     }
-    if (!(entry & ACCESSED) || entry & AP_EL0 || (shift == 12) != !!(entry & TABLE) || shift > 30)
+    if (!(entry & ACCESSED) || (entry & AP_EL0 && !el0) || (shift == 12) != !!(entry & TABLE) || shift > 30)
         return NULL;
     within = (UINT64_C(1) << shift) - 1;
     return ram_at(core, (entry & OUTPUT & ~within) | (address & within), size);
+}
+
+/* Where the host has `size` bytes, in one page, of what EL1 can read and EL0 cannot. NULL: that takes the engine. */
+ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64_t address, uint64_t size)
+{
+    bool kernels = address >> 63 && core_pstate(core) & 0xC && *core_u64(core, core->layout.sctlr_el1) & SCTLR_M;
+    return kernels ? core_page(core, address, size, false) : NULL;
 }
 
 const char *core_in_kernel(const struct core *core, uint64_t address, uint64_t size)

@@ -256,6 +256,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, far_el1) \
     FIELD(uint32_t, vbar_el1) \
     FIELD(uint32_t, sctlr_el1) \
+    FIELD(uint32_t, ttbr0_el1) \
     FIELD(uint32_t, ttbr1_el1) \
     FIELD(uint32_t, tcr_el1)
 
@@ -298,6 +299,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(const char *, ram) /* where the host has the machine's memory, and where that is in the guest: */ \
     FIELD(uint64_t, ram_base) \
     FIELD(uint64_t, ram_size) /* in bytes, 0 for none */ \
+    FIELD(uint8_t *, translated) /* for each page of it, whether code there may have been translated: translated.c */ \
     FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
     ARRAY(struct timer *, timers, 2) /* physical and virtual: CRm 2 and 3 of their registers */ \
@@ -357,6 +359,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, ends) /* the run is to end at the next exception */ \
     FIELD(bool, interrupting) /* the run is to end soon */ \
     FIELD(bool, faults_claimed) /* Python is asked about faults at EL1 */ \
+    FIELD(bool, translated_elsewhere) /* code may have been translated in pages that are not known */ \
     FIELD(bool, following) /* accesses to system registers are looked for in new code */ \
     FIELD(bool, watching) /* accesses to memory are watched: see `armprobe_is_unchecked` */ \
     FIELD(bool, waiting) /* the guest has executed WFI and still waits */ \

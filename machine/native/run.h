@@ -99,6 +99,14 @@ void slice_follow_signal(struct core *core);
  * such as after a call, return false: it goes on from any of these states as from the end of a slice. */
 bool slice_next(struct core *core);
 
+/* translated.c */
+
+/* Note that code may be translated there. */
+void translated_mark(struct core *core, uint64_t pc, uint64_t size);
+
+/* Whether code of the page at `address` may have been translated since this was asked last. */
+bool translated_take(struct core *core, uint64_t address);
+
 /* followed.c */
 
 /* UC_HOOK_EDGE_GENERATED: a block has been translated, and is not executed yet. `found` is called if it has an

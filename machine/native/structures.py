@@ -41,6 +41,7 @@ class NativeCore(ctypes.Structure):
     ram: int
     ram_base: int
     ram_size: int
+    translated: int
     recorder: int
     interface: int
     timers: ctypes.Array[ctypes.c_uint64]
@@ -84,6 +85,7 @@ class NativeCore(ctypes.Structure):
     ends: bool
     interrupting: bool
     faults_claimed: bool
+    translated_elsewhere: bool
     following: bool
     watching: bool
     waiting: bool

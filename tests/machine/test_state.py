@@ -68,6 +68,8 @@ NOT_STATE: set[tuple[str, str]] = {
     ("core._translation", "address"),
     ("core.native", "_at"),
     ("core.native", "_exits"),
+    ("core.native", "_translated"),  # of the engine's code, of which a new machine has none
+    ("machine.core", "runs"),  # tells the runs of one machine apart
     ("core.dispatcher", "_uncounted"),
     ("core.dispatcher", "handler_daif"),  # of an exception being handled, which there is none of at a stop
     ("core.guest_debug", "_changed"),

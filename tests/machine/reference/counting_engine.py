@@ -187,8 +187,8 @@ class CountingEngine(NativeEngine):
     def serve_registers(self, timers: Sequence[GenericTimer], read: RegisterAccess, write: RegisterAccess) -> None:
         self._read, self._write = read, write
 
-    def hook_register(self, address: int, writes: bool) -> None:
-        access, instruction = (self._write, reg.UC_ARM64_INS_MSR) if writes else (self._read, reg.UC_ARM64_INS_MRS)
+    def hook_register(self, address: int, instruction: int) -> None:
+        access = self._read if instruction == reg.UC_ARM64_INS_MRS else self._write
 
         def accesses(_: unicorn.Uc, register: int, which: Any, __: object) -> int:
             self._core.context.load()
