@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,8 @@ refusal = here / "refusal"
 if refusal.exists():
     sys.exit(refusal.read_text())
 folder.mkdir()
-shutil.copy(here / "armprobe-9.9-py3-none-any.whl", folder)
+for wheel in here.glob("*.whl"):
+    shutil.copy(wheel, folder)
 """
 
 
@@ -52,6 +53,15 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def add_pip(folder: Path) -> None:
+    """Add a wheel of the pip that is installed here."""
+    pip = distribution("pip")
+    with zipfile.ZipFile(folder / f"pip-{pip.version}-py3-none-any.whl", "w") as wheel:
+        for file in pip.files or ():
+            if file.suffix != ".pyc" and ".." not in file.parts:
+                wheel.write(file.locate(), str(file))
+
+
 @pytest.fixture(autouse=True)
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache has a kernel, so none is fetched."""
@@ -67,6 +77,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.sample(of="tests")
 def test_a_user_without_a_network(pip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundle's script makes an environment and fills the cache, where armprobe finds its kernel."""
+    add_pip(pip)
     write_bundle(tmp_path / "bundle.tar", report=lambda _: None)
     student = tmp_path / "student"
     student.mkdir()
