@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from armprobe.probes import is_pattern
 from armprobe.probes.tracepoint import PREFIX
 from armprobe.stub import Place
 
@@ -88,6 +89,13 @@ def complete_symbol(session: Session, word: str) -> Iterable[str]:
 def is_event(word: str | int) -> TypeGuard[str]:
     """Whether a place is an event of the guest's kernel: t:SYSTEM:NAME."""
     return isinstance(word, str) and word.startswith(PREFIX)
+
+
+def check_event(session: Session, word: str) -> None:
+    """Raises MachineError if a place is an event that the guest's kernel does not have."""
+    events = _events(session)
+    if events is not None and not is_pattern(word):
+        events.find(word.removeprefix(PREFIX))
 
 
 def complete_place(session: Session, word: str) -> Iterable[str]:

@@ -18,7 +18,7 @@ from armprobe.stub.aarch64 import register_table
 
 from .declaration import Arguments
 from .errors import CommandError, Excerpt
-from .locations import find_symbol, place
+from .locations import check_event, find_symbol, place
 from .task_options import compiled, given, shown
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class SessionScope(GuestScope):
                 address = place(session, where)
                 name = where.rpartition(":")[2] if where in session.machine.symbols else ""
             if where.startswith(PREFIX):
+                check_event(session, where)  # a field of it would be blamed
                 name = where
         super().__init__(session.machine, stage, address, name)
         self._session = session

@@ -224,6 +224,7 @@ def test_a_stop_is_at_the_event(session: Session) -> None:
     [
         ("kprobe t:sched:nix", "this kernel has no event 'sched:nix'"),
         ("kprobe t:sched_switch", "there is sched:sched_switch"),
+        ("count t:sched:sched_swich by next_comm", "there is sched:sched_switch"),
         ("kprobe t:nix:*", "no event matches 't:nix:*'"),
         ("tracepoints nix*", "no event of this kernel matches 'nix*'"),
         ("tracepoints nix", "this kernel has no event 'nix'"),
