@@ -131,20 +131,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         if _is_ours(type(error).__module__):  # a sentence for the user: how it was found out does not help
             _cut_insides(error)
         raise
-    for guest in item.stash.get(_GUESTS, []):
-        for failure in guest.session.kprobes.errors:
-            at = failure.error.__traceback__
-            while at is not None and at.tb_next is not None and _is_ours(str(at.tb_frame.f_globals.get("__name__"))):
-                at = at.tb_next  # to the handler's own frame
-            failure.error.add_note(
-                f"in the {failure.stage.value} handler of the {failure.probe.kind} on {failure.probe.name}"
-            )
-            raise failure.error.with_traceback(at)
+    if failures := [each for guest in item.stash.get(_GUESTS, []) for each in guest.session.kprobes.errors]:
+        from armprobe.probes.handler_failures import of_handler
+
+        (probe, stage, raised), *_ = failures
+        raised.add_note(f"in the {stage.value} handler of the {probe.kind} on {probe.name}")
+        raise raised.with_traceback(of_handler(raised))
     return result
 
 
 def _cut_insides(error: BaseException) -> None:
-    """Let the traceback end in the last function that is neither armprobe's nor of Python's library,."""
+    """Let the traceback end in the last function that is neither armprobe's nor of Python's library."""
     last, at = None, error.__traceback__
     while at is not None:
         module = str(at.tb_frame.f_globals.get("__name__"))

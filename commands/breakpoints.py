@@ -13,7 +13,7 @@ from armprobe.session.breakpoints import Breakpoint, Kind
 from .declaration import Arg, Arguments, Clause, Command, size
 from .errors import CommandError
 from .locations import complete_symbol, place
-from .named_memory import named_memory
+from .named_memory import MOST, named_memory
 from .probe import unregister
 from .program import SessionScope, refused
 from .selection import breakpoint_row, complete_probe
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 GROUP = "Breakpoints"
 _MOST: Final = 1000  # breakpoints, each a hook of the machine
-_MOST_WATCHED: Final = 4096  # bytes
 
 
 def _break(temporary: bool) -> Callable[[Session, Arguments], BreakpointsChanged]:
@@ -46,12 +45,9 @@ def _break(temporary: bool) -> Callable[[Session, Arguments], BreakpointsChanged
 
 def _watch(kind: Kind) -> Callable[[Session, Arguments], BreakpointsChanged]:
     def set_it(session: Session, arguments: Arguments) -> BreakpointsChanged:
-        address, whole = named_memory(session, arguments.place)
-        count = arguments.size
-        if count is None:
-            count = whole if 0 < whole <= _MOST_WATCHED else 8
-        if not 0 < count <= _MOST_WATCHED:
-            raise CommandError(f"a watchpoint is on 1 to {_MOST_WATCHED} bytes")
+        address, count = named_memory(session, arguments.place, arguments.size)
+        if not 0 < count <= MOST:
+            raise CommandError(f"a watchpoint is on 1 to {MOST} bytes")
         return _added(session, kind, arguments.place, address, count)
 
     return set_it

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import AgentError, ExpressionError
 from armprobe.kernel import types
@@ -17,11 +17,13 @@ from .program import refused
 if TYPE_CHECKING:
     from armprobe.session import Session
 
-_IN_C = (".", "->", "[", "*", "(")
+MOST: Final = 4096
+"""Bytes that a command takes at most."""
+_IN_C: Final = (".", "->", "[", "*", "(")
 
 
-def named_memory(session: Session, word: str) -> tuple[int, int]:
-    """The address, and the size in bytes: a symbol's or a member's, 0 where it is not known.
+def named_memory(session: Session, word: str, size: int | None) -> tuple[int, int]:
+    """The address, and the size in bytes if none is given: that of what is there, or 8 where it is not known or large.
 
     Raises CommandError, and MachineError for an unknown symbol or register.
     """
@@ -30,9 +32,13 @@ def named_memory(session: Session, word: str) -> tuple[int, int]:
     except (CommandError, MachineError):
         if not any(part in word for part in _IN_C):
             raise
-        return _of_expression(session, word)
-    found = session.machine.symbols.at(address)
-    return address, 0 if found is None or found[1] or found[0].kind == "function" else found[0].size
+        address, whole = _of_expression(session, word)
+    else:
+        found = session.machine.symbols.at(address)
+        whole = 0 if found is None or found[1] or found[0].kind == "function" else found[0].size
+    if size is None:
+        size = whole if 0 < whole <= MOST else 8
+    return address, size
 
 
 def _of_expression(session: Session, text: str) -> tuple[int, int]:

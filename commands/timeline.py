@@ -13,7 +13,7 @@ from armprobe.machine.time.search import RegisterChange, Write
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_symbol, location
-from .named_memory import named_memory
+from .named_memory import MOST, named_memory
 from .positions import branches, check_name, complete_position, instant
 from .stack import stack_frames
 from .stepping import stepped
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 GROUP = "Going back"
 _REGISTER: Final = re.compile(r"\$(\w+)")
-_MOST: Final = 4096  # bytes
 _MOST_MARKS: Final = 1000
 
 
@@ -125,12 +124,9 @@ def _write(
 ) -> LastWrite | NeverWritten:
     """The write that `find` finds, with the stack that the guest had there."""
     require_stopped(session)
-    address, whole = named_memory(session, arguments.address)
-    size = arguments.size
-    if size is None:
-        size = whole if 0 < whole <= _MOST else 8
-    if not 1 <= size <= _MOST:
-        raise CommandError(f"last-write and first-write look at 1 to {_MOST} bytes")
+    address, size = named_memory(session, arguments.address, arguments.size)
+    if not 1 <= size <= MOST:
+        raise CommandError(f"last-write and first-write look at 1 to {MOST} bytes")
     with session.owner.interruptible():
         found = find(address, size)
         if found is None:

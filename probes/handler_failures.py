@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .record import Stage
@@ -29,11 +29,16 @@ class HandlerError(NamedTuple):
 
 def describe_failure(probe: Probe, error: BaseException) -> str:
     """The text for an exception in a handler of `probe`: lines, the last without a newline."""
+    lines = traceback.format_exception(type(error), error, of_handler(error))
+    return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
+
+
+def of_handler(error: BaseException) -> TracebackType | None:
+    """The traceback of a handler's error, from the handler's own frame on."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None and _is_ours(at.tb_frame):
-        at = at.tb_next  # to the handler's own frame
-    lines = traceback.format_exception(type(error), error, at)
-    return f"a handler of the {probe.kind} on {probe.name} raised; the guest goes on\n{''.join(lines)}".rstrip("\n")
+        at = at.tb_next
+    return at
 
 
 def _is_ours(frame: FrameType) -> bool:
