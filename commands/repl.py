@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import os
 import queue
+import select
 import signal
 import sys
 import threading
@@ -83,13 +84,23 @@ class Repl:
     def _read_plainly(self) -> str:
         # Who starts armprobe may ignore Ctrl-C, as a shell does for what it runs behind itself.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Between the prompt and its read, input() would not notice Ctrl-C until the line ends.
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        wake_before = signal.set_wakeup_fd(wake)
         try:
-            return input(PROMPT)
+            self._put(PROMPT)
+            while sys.stdin not in select.select([sys.stdin, woken], [], [])[0]:
+                os.read(woken, 1)  # of another signal: Ctrl-C raises KeyboardInterrupt
+            return input()
         except (EOFError, KeyboardInterrupt):
             self._write("\n")  # behind what is typed, and the terminal's ^C
             raise
         finally:
+            signal.set_wakeup_fd(wake_before)
             signal.signal(signal.SIGINT, before)
+            os.close(woken)
+            os.close(wake)
 
     def _editor(self) -> PromptSession[str]:
         """What reads lines, with history, completion and the status below."""
