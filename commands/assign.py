@@ -12,7 +12,7 @@ from armprobe.kernel import types
 from .declaration import Arg, Arguments, Command
 from .errors import CommandError
 from .locations import complete_symbol
-from .print import found_here
+from .print import found_here, memory_here
 from .program import refused
 from .stops import require_stopped
 from .values import Assigned
@@ -43,17 +43,15 @@ def _set(session: Session, arguments: Arguments) -> Assigned:
                 return Assigned(left, unwind.x30)
             session.machine.registers[name] = value.number
             return Assigned(left, session.machine.registers[name])
-        target = found_here(session, f"&({left})")
+        address, kind = memory_here(session, left)
     except ExpressionError as error:
         raise refused(error) from error
     except AgentError as error:
         raise CommandError(str(error)) from error
-    pointer = target.type.resolve()
-    kind = pointer.target.resolve() if isinstance(pointer, types.Pointer) else None
     if not isinstance(kind, types.Integer | types.Enum | types.Pointer):
         raise CommandError(f"{left} is no register and no number in memory: {_FORM}")
     number = value.number & (1 << 8 * kind.size) - 1
-    unwind.write(target.number, number.to_bytes(kind.size, "little"))
+    unwind.write(address, number.to_bytes(kind.size, "little"))
     return Assigned(left, number)
 
 

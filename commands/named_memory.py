@@ -6,12 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import AgentError, ExpressionError
-from armprobe.kernel import types
 from armprobe.machine import MachineError
 
 from .errors import CommandError
 from .locations import place
-from .print import found_here
+from .print import memory_here
 from .program import refused
 
 if TYPE_CHECKING:
@@ -43,11 +42,9 @@ def named_memory(session: Session, word: str, size: int | None) -> tuple[int, in
 
 def _of_expression(session: Session, text: str) -> tuple[int, int]:
     try:
-        pointer = found_here(session, f"&({text})")
+        address, kind = memory_here(session, text)
     except ExpressionError as error:
         raise refused(error) from error
     except AgentError as error:
         raise CommandError(str(error)) from error
-    kind = pointer.type.resolve()
-    assert isinstance(kind, types.Pointer)
-    return pointer.number, kind.target.resolve().size
+    return address, 0 if kind is None else kind.size

@@ -40,6 +40,16 @@ def found_here(session: Session, text: str) -> Found:
     return Typed.compile(text, scope).value(view)
 
 
+def memory_here(session: Session, text: str) -> tuple[int, types.Type | None]:
+    """The address and the type of what an expression names in memory; the type is None where it is not known.
+
+    Raises ExpressionError, AgentError.
+    """
+    found = found_here(session, f"&({text})")
+    pointer = found.type.resolve()
+    return found.number, pointer.target.resolve() if isinstance(pointer, types.Pointer) else None
+
+
 def _formatted(session: Session, found: Found, letter: str, text: str) -> Printed:
     kind = found.type.resolve()
     if found.address is not None or not isinstance(kind, types.Integer | types.Enum | types.Pointer):

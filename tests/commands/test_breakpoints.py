@@ -208,6 +208,7 @@ def test_memory_is_named_as_in_print(session: Session) -> None:
     for line in ("watch workload.random", "rwatch workload->random", "awatch *&workload.random"):
         (point,) = session.ask(line).breakpoints
         assert (point.size, point.location.address) == (4, at)
+    assert session.ask("watch (kfree)").breakpoints[0].size == 8  # a function has no type in its debug information
     session.run("delete")
     session.run("continue instructions=100000")
     written = session.ask("last-write workload.random")
