@@ -98,7 +98,7 @@ def _console(session: Session, arguments: Arguments) -> Parts[ConsoleOutput | Co
         return output
     console.write(arguments.line.encode("utf-8", "surrogateescape") + b"\n")
     if session.controlled:
-        waiting = ConsoleAnswer("", True, None)
+        waiting = ConsoleAnswer("", waits=True, ended=False, stop=None)
         yield waiting
         return waiting
     session.console_in_use = True
@@ -111,7 +111,7 @@ def _console(session: Session, arguments: Arguments) -> Parts[ConsoleOutput | Co
 def _answer(session: Session) -> Parts[ConsoleAnswer]:
     """Run the guest until it has been quiet for a while, showing what it prints."""
     console, clock = session.machine.console, session.machine.clock
-    printed = ""
+    printed, waiting = "", False
     quiet_since = clock.seconds
     start = session.machine.instructions
     while session.machine.instructions - start < _ANSWER_LIMIT:
@@ -123,17 +123,21 @@ def _answer(session: Session) -> Parts[ConsoleAnswer]:
             yield ConsoleText(text)
             quiet_since = clock.seconds
         if stop.reason is StopReason.IDLE:
-            break  # for more input: that was all
+            waiting = True  # for more input: that was all
+            break
         if stop.reason is not StopReason.INSTRUCTIONS:
-            answer = ConsoleAnswer(printed, False, stopped(session, stop))
+            answer = ConsoleAnswer(printed, waits=False, ended=False, stop=stopped(session, stop))
             yield ConsoleText("\n")
             yield stopped(session, stop)
             return answer
         if clock.seconds - quiet_since > _QUIET and not session.machine.uart.received:
+            waiting = printed[-1:] not in ("", "\n")  # then the last line is a prompt
             break
     if not printed.endswith("\n"):
         yield ConsoleText("\n")
-    return ConsoleAnswer(printed, False, None)
+    if not waiting:
+        session.remark("the guest has not printed a prompt yet: continue has it go on with what was typed\n")
+    return ConsoleAnswer(printed, waits=False, ended=waiting, stop=None)
 
 
 def _semihosting(session: Session, arguments: Arguments) -> LentFiles:
@@ -220,7 +224,8 @@ COMMANDS = (
     Command(
         "console",
         "Show what the guest has printed since the last look, or type a line at its console and show the answer.\n"
-        "With a line the guest runs until it prints no more, but not while gdb is in control of it.\n\n"
+        "With a line the guest runs until it has printed nothing for 0.25 s of its time, but not while gdb is in\n"
+        "control of it. If it has printed no prompt by then, a remark says so, and continue goes on.\n\n"
         "At armprobe's own prompt, console alone makes the terminal the guest's console, and the guest runs: Ctrl-]\n"
         "leaves it, and Ctrl-C is the guest's.",
         (Arg("line", "text to type; a newline is added", optional=True, rest=True, foreign=True),),

@@ -54,11 +54,13 @@ class ConsoleAnswer:
     """The guest's output after a line was typed at its console.
 
     text: the output. waits: whether the guest has not read the line yet, because a debugger is in control.
+    ended: whether it waits for the next line: its output ends with a prompt, or nothing else would wake it.
     stop: the stop that ended the run before the answer; None without one.
     """
 
     text: str
     waits: bool
+    ended: bool
     stop: Stopped | None
 
 

@@ -285,6 +285,10 @@ def test_every_command_is_asked() -> None:
 @pytest.mark.parametrize("number", range(len(LINES)), ids=lambda number: LINES[number])
 def test_a_value_and_its_renderings(number: int, answered: list[tuple[str, str, object, str]]) -> None:
     line, printed, value, complaint = answered[number]
+    if line == "console hello":  # the demo kernel has no shell
+        *printed_lines, remark = printed.splitlines(keepends=True)
+        assert remark.startswith("the guest has not printed a prompt yet: ")
+        printed = "".join(printed_lines)
     assert printed.endswith(as_text(value))  # what comes before is remarks
     assert [
         each for each in printed.removesuffix(as_text(value)).splitlines() if not each.startswith("warning: ")

@@ -34,6 +34,18 @@ def test_expect(guest: Machine) -> None:
     assert b"Power down" in console.read()
 
 
+def test_what_has_not_ended_is_said(session: Session) -> None:
+    """The command waits for the guest's output for a quarter of a second only."""
+    said = list[str]()
+    session.on_notice(said.append)
+    answer = session.ask("console sleep 30; echo is-$((40 + 2))")
+    assert (answer.ended, answer.stop, "is-42" in answer.text) == (False, None, False)
+    assert said == ["the guest has not printed a prompt yet: continue has it go on with what was typed\n"]
+    session.run(r"continue until-console is-42\r\n.*#\s")
+    assert session.ask("console true").ended
+    assert len(said) == 1
+
+
 def test_until_console(session: Session) -> None:
     session.machine.console.write(b"sleep 1; echo is-$((40 + 2))\n")
     stop = session.ask(r"continue until-console is-\d+\r")
