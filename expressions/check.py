@@ -243,9 +243,17 @@ class _Checker:
             if found is None:
                 return None
             if found.type is None:
-                raise self._wrong(node, found.why)
+                raise self._wrong(node, found.why + self._unknown_arguments)
             kind = of_declared(found.type)
             return Load(kind, Constant(Pointer.to(kind), found.address))
+
+    @property
+    def _unknown_arguments(self) -> str:
+        """A clause that says why no name is that of an argument; empty where they are known, or there are none."""
+        called = self._scope.called
+        if called is None or not called.unknown:
+            return ""
+        return f"; and the arguments of {called.name} are not known: {called.unknown}"
 
     def _register(self, node: Node, name: str) -> Value:
         number = self._scope.register(name)
@@ -264,8 +272,8 @@ class _Checker:
                 kind = of_declared(found[0])
                 return Constant(kind, found[1] & (1 << 64) - 1)
             called, why = self._scope.called, str(error) + self._scope.few_variables
-            if called is not None and called.unknown:
-                why += f"; and the arguments of {called.name} are not known: {called.unknown}"
+            if unknown := self._unknown_arguments:
+                why += unknown
             elif called is not None and called.prototype is not None:
                 names = ", ".join(each.name for each in called.prototype.parameters if each.name)
                 why += f", nor has {called.name} an argument of that name" + (f": it has {names}" if names else "")

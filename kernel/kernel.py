@@ -196,7 +196,8 @@ class Linux(Kernel):
 
     def find_variable(self, name: str) -> Variable | None:
         """See `TypedMemory.find_variable`. Per-CPU variables are those of the CPU."""
-        return self._variables.find(name) if ":" not in name else super().find_variable(name)
+        found = self._variables.find(name) if ":" not in name else None
+        return found or super().find_variable(name)  # a module's
 
     def named_variables(self) -> list[NamedVariable]:
         """The variables that are known now, as debuggers want them, by address. Raises MachineError without types."""

@@ -23,14 +23,13 @@ from armprobe.machine.loaders.snapshot_file import read_key
 from tests.linux.shell import Shell
 from tests.oracle.guests import FOLDER
 from tests.oracle.live.build import compiled
-from tests.oracle.references import EVERYTHING, REFERENCES, fetch_with
+from tests.oracle.references import ASKED, REFERENCES, fetch_with
 from tests.progress import progress
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.sample(of="files")
 
 SOURCE = Path(__file__).parent.parent.parent / "examples/driver"
-ERAS = [era for era in REFERENCES if EVERYTHING or era == "v6.1"]
 
 Tool = Callable[[str, str], str]
 
@@ -41,7 +40,7 @@ def thermometer() -> Device:
     return device
 
 
-@pytest.fixture(scope="module", params=ERAS)
+@pytest.fixture(scope="module", params=ASKED)
 def story(request: pytest.FixtureRequest, tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A guest that was booted with the device on its board, and the driver's .ko."""
     reference = REFERENCES[request.param]
