@@ -73,14 +73,13 @@ def examine(path: Path, memory: int) -> KernelFacts:
         has_dwarf = guest.dwarf is not None
     except MachineError as error:
         reason = str(error)
-    banner = banner_in(file.image)
     return KernelFacts(
         name,
         not reason,
         reason,
         file.format,
         file.compression,
-        banner[1] if banner else "",
+        banner_in(file.image),
         file.page_size,
         len(file.image),
         _findings(file, has_dwarf),
@@ -116,7 +115,7 @@ def _findings(file: KernelFile, has_dwarf: bool) -> tuple[Finding, ...]:
         _initramfs(file.image, places, config),
         Finding("configuration", True, f"{len(config):,} options are set")
         if config
-        else Finding("configuration", False, "the kernel does not carry it (CONFIG_IKCONFIG is off)"),
+        else Finding("configuration", False, "there is none (CONFIG_IKCONFIG adds it)"),
     )
 
 
@@ -126,18 +125,15 @@ def _data_symbols(rows: list[tuple[str, int, str]], linked: Mapping[str, int]) -
         return Finding("names of data", True, f"{count:,} in kallsyms (CONFIG_KALLSYMS_ALL)")
     if _BANNER_NAME in linked:
         return Finding("names of data", True, "from the symbol table of this vmlinux")
-    return Finding(
-        "names of data", False, "kallsyms has functions only (CONFIG_KALLSYMS_ALL is off): --vmlinux FILE adds them"
-    )
+    why = "kallsyms has functions only (CONFIG_KALLSYMS_ALL is off)" if rows else "there is no kallsyms"
+    return Finding("names of data", False, f"{why}: --vmlinux FILE adds them")
 
 
 def _types(image: bytes) -> Finding:
     at = image.find(MAGIC)
     if at < 0:
         return Finding(
-            "types",
-            False,
-            "the kernel does not carry BTF (CONFIG_DEBUG_INFO_BTF is off): --vmlinux FILE with DWARF adds types",
+            "types", False, "there is no BTF (CONFIG_DEBUG_INFO_BTF adds it): --vmlinux FILE with DWARF has types"
         )
     try:
         return Finding("types", True, f"{len(Btf.at(image, at).offsets) - 1:,} in BTF")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from mmap import mmap
 from typing import TYPE_CHECKING, Final
 
@@ -26,21 +27,32 @@ def linux_version(machine: Machine) -> Version | None:
     Some distributions keep the last number at 0 in the output of `uname -r`, and have the true one later in the banner:
     "Linux version 6.1.0-56-cloud-arm64 (...) #1 SMP Debian 6.1.192-2".
     """
-    found = banner_in(machine.ram.pages)
-    return None if found is None else found[0]
+    banner = next(_banners(machine.ram.pages), None)
+    if banner is None:
+        return None
+    points = re.findall(rb"(?<![\d.])" + re.escape(banner[1]) + rb"\.(\d{1,4})(?!\d)", banner[0])
+    major, minor = map(int, banner[1].split(b"."))
+    return major, minor, max(map(int, points), default=0)
 
 
-def banner_in(data: bytes | mmap) -> tuple[Version, str] | None:
-    """The version and the banner of the Linux kernel in `data`, or None if it does not say."""
+def banner_in(data: bytes) -> str:
+    """The banner of the Linux kernel in `data`, as /proc/version has it; empty if there is none.
+
+    Since Linux 6.1 a kernel has two: the first was compiled before the number and the time of the build were known, and
+    nothing uses it (init/version.c, `__weak`). The other one differs only behind the "#".
+    """
+    found = b""
+    for banner in _banners(data):
+        if not found or banner[0].partition(b"#")[0] == found.partition(b"#")[0]:
+            found = banner[0]
+    return found[:-2].decode("ascii", "backslashreplace")
+
+
+def _banners(data: bytes | mmap) -> Iterator[re.Match[bytes]]:
     at = -1
     for _ in range(_TRIES):
         at = data.find(_START, at + 1, _WITHIN)
         if at < 0:
-            return None
-        banner = _BANNER.match(data, at)
-        if banner is not None:
-            points = re.findall(rb"(?<![\d.])" + re.escape(banner[1]) + rb"\.(\d{1,4})(?!\d)", banner[0])
-            major, minor = map(int, banner[1].split(b"."))
-            text = bytes(banner[0][:-2]).decode("ascii", "backslashreplace")
-            return (major, minor, max(map(int, points), default=0)), text
-    return None
+            return
+        if banner := _BANNER.match(data, at):
+            yield banner
