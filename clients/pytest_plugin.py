@@ -37,6 +37,7 @@ class _Guest:
     def __init__(self, name: str, session: Session) -> None:
         self.name, self.session = name, session
         self._printed = bytearray()
+        self._begun = session.stop
         session.machine.console.listen(self._listen)
 
     def _listen(self, data: bytes) -> None:
@@ -49,18 +50,25 @@ class _Guest:
         from armprobe.session.console_text import ConsoleText
 
         printed = ConsoleText().add(bytes(self._printed[-_CONSOLE:]))
-        parts = (
-            ("trace", self._answer(f"trace {_TRACE}")),
-            ("console", printed),
-            ("registers", f"{self._place()}\n{self._answer('info registers')}"),
-        )
+        parts = [("trace", self._answer(f"trace {_TRACE}")), ("console", printed)]
+        if self._is_stopped_for_the_test():
+            parts.append(("registers", f"{self._place()}\n{self._answer('info registers')}"))
         for heading, text in parts:
             yield f"armprobe {heading} ({self.name})", _shown(text.rstrip("\n")) or "(nothing)"
 
-    def _place(self) -> str:
+    def _is_stopped_for_the_test(self) -> bool:
+        """Whether the guest is neither where it began nor in the thread that has worked for armprobe in it."""
+        stop = self.session.stop
+        return stop.address != self._pc or not (stop is self._begun or stop.is_armprobes)
+
+    @property
+    def _pc(self) -> int:
         machine = self.session.machine
         pc: int = self.session.owner.call_briefly(lambda: machine.registers.pc)
-        return f"at {machine.symbols.describe(pc)}"
+        return pc
+
+    def _place(self) -> str:
+        return f"at {self.session.machine.symbols.describe(self._pc)}"
 
     def _answer(self, line: str) -> str:
         from armprobe.machine import MachineError

@@ -89,7 +89,10 @@ def wanted_context(session: Session) -> Context | None:
 
 
 def after_stops(session: Session) -> Callable[[Callable[[object], None]], None]:
-    """A function for the prompt, to be called after each command: it shows the context if there was a stop."""
+    """A function for the prompt, to be called after each command: it shows the context if the guest has stopped.
+
+    It shows none where armprobe's own work in the guest has ended, such as a command of the guest's shell.
+    """
     last = session.stop
 
     def after(show: Callable[[object], None]) -> None:
@@ -97,6 +100,8 @@ def after_stops(session: Session) -> Callable[[Callable[[object], None]], None]:
         if session.stop is last or session.owner.running:
             return
         last = session.stop
+        if last.is_armprobes:
+            return
         if (wanted := session.owner.call(wanted_context, session)) is not None:
             show(wanted)
 

@@ -16,7 +16,6 @@ from armprobe.probes import (
     ModuleNotLoaded,
     Probe,
     ProbeError,
-    Record,
     Stage,
     Tracepoint,
     is_pattern,
@@ -27,6 +26,7 @@ from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
 from .program import Programs
+from .recording import chosen_record, with_texts
 from .render.progress import followed
 from .selection import breakpoint_row, complete_probe, row, selected, watch_row, watched
 from .task_options import OPTIONS as TASK_OPTIONS
@@ -59,31 +59,9 @@ def target(word: str | int) -> dict[str, int | str]:
     return {"symbol_name": word}
 
 
-def _record(arguments: Arguments, stages: tuple[Stage, ...]) -> bool | Record:
-    """What the arguments `quiet`, `record`, `memory` and `strings` choose. Raises CommandError."""
-    if not (arguments.record or arguments.memory or arguments.strings):
-        return not arguments.quiet
-    if arguments.quiet:
-        raise CommandError("quiet=yes records nothing, and record=, memory= and strings= choose what is recorded")
-    named = {stage.value: stage for stage in stages}
-    chosen = [named[word] for word in arguments.record if word in named]
-    registers = [word for word in arguments.record if word not in named]
-    memory = {}
-    for word in arguments.memory:
-        address, colon, size = word.rpartition(":")
-        if not colon:
-            raise CommandError(f"memory= takes addresses with sizes, as in x1:64, and {word!r} has none")
-        memory[word] = address, size
-    return Record(
-        stages=chosen or None,
-        registers=registers if registers or chosen else None,
-        memory=memory,
-        strings={word: word for word in arguments.strings},
-    )
-
-
 def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMatching:
     compiled = Programs(session, arguments, Stage.PRE, Stage.PRE)
+    chosen, many = chosen_record(arguments, Kprobe.stages), is_pattern(arguments.place)
 
     def make(word: str | int) -> Kprobe | Tracepoint:
         if is_event(word):
@@ -92,12 +70,12 @@ def _kprobe(session: Session, arguments: Arguments) -> Registered | RegisteredMa
         return Kprobe(
             **target(word),  # type: ignore[arg-type]
             stop=map(Stage, arguments.stop),
-            record=_record(arguments, Kprobe.stages),
+            record=chosen if many else with_texts(session, chosen, word),
             condition=asked.condition,
             note=asked.note,
         )
 
-    if is_pattern(arguments.place):
+    if many:
         kind = Tracepoint.kind if is_event(arguments.place) else Kprobe.kind
         return _register_matching(session, kind, arguments.place, make, compiled)
     return register(session, make(arguments.place), compiled.renew)
@@ -132,7 +110,7 @@ def _kretprobe(session: Session, arguments: Arguments) -> Registered | Registere
             **target(word),  # type: ignore[arg-type]
             maxactive=arguments.maxactive,
             stop=stages,
-            record=_record(arguments, Kretprobe.stages),
+            record=chosen_record(arguments, Kretprobe.stages),
             condition=asked.condition,
             condition_at=at,
             note=asked.note,

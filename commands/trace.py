@@ -89,6 +89,8 @@ COMMANDS = (
     Command(
         "trace",
         "Show the last hits, one a line, in the format of the kernel's trace file.\n"
+        "Where the guest's types are known, a line has the arguments of the function by name, and its result as\n"
+        "retval, with -ENOENT and the like for error pointers and for system calls; otherwise x0.\n"
         "If all that are kept are shown and there were others before them, a line says how many stages were lost.",
         (Arg("count", "number of lines (default: 20)", type=_count, optional=True, default=20),),
         _trace,

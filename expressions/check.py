@@ -47,6 +47,7 @@ _COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">="))
 
 
 _REGISTER: Final = re.compile(r"[xw](\d|[12]\d|30)")
+_REGISTERS: Final = ("sp", "pc", "cpsr")
 _OF_TASK: Final = {"$comm": "comm", "$pid": "pid", "$tgid": "tgid"}
 _AFFINITY: Final = 0xFF  # MPIDR_EL1.Aff0, which numbers the CPUs (Arm ARM, D19.2.100)
 
@@ -74,6 +75,11 @@ def is_type(scope: Scope, name: str) -> bool:
         return scope.type(name) is not None
     except MachineError:  # there are no types
         return False
+
+
+def is_reserved(name: str) -> bool:
+    """Whether `name` is a register's or a result's, also where an argument is called so."""
+    return bool(_REGISTER.fullmatch(name)) or name in ("retval", "pstate", *_REGISTERS)
 
 
 def _has(parameters: list[Parameter], name: str) -> bool:
@@ -184,7 +190,7 @@ class _Checker:
             return register if bare[0] == "x" else Convert(S32, register)
         if bare == "pstate":
             return self._register(node, "cpsr")
-        if bare in ("sp", "pc", "cpsr"):
+        if bare in _REGISTERS:
             return self._register(node, bare)
         if name == "$task":
             return self._task(node)

@@ -48,6 +48,11 @@ class Stop:
     text: str = ""
     detail: Any = None
 
+    @property
+    def is_armprobes(self) -> bool:
+        """Whether the guest is where armprobe's own work in it has ended, and at nothing that a user asked for."""
+        return self.reason is StopReason.RETURNED
+
     def __str__(self) -> str:
         return f"{self.text or self.reason.value} at {self.address:#x}"
 

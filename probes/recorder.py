@@ -18,6 +18,7 @@ from .aggregation import Aggregation, Special, name_key, word_key
 from .errors import ConditionError, ProbeError
 from .guest_view import HitView
 from .handler_failures import HandlerError, HandlerFailures
+from .hit_values import HitValues
 from .pt_regs import PtRegs
 from .record import TICK, TRACED_STAGE, Hit, Stage
 from .recording import MOST_MEMORY
@@ -53,6 +54,7 @@ class Recorder:
         self._machine, self._clock = machine, machine.clock
         self.hits = wiring.hit_ring(kprobes)
         self.failures = HandlerFailures()
+        self.values = HitValues(machine)
         self.stop: Hit | None = None
         self._doubt = ""  # why the condition of the next hit cannot be decided
         self._stop_text = ""
@@ -312,6 +314,10 @@ class Recorded:
         ring.lost = old.lost
         for hit in old:
             ring.append(hit)
+
+    def hit_values(self, hit: Hit) -> dict[str, str] | None:
+        """The arguments of a recorded call, or its result, as texts by name. See `HitValues.of`."""
+        return self._recorder.values.of(hit)
 
     @property
     def lost(self) -> int:

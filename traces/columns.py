@@ -93,7 +93,7 @@ class HitTable:
     def values(self, hit: Hit) -> str:
         """The values of a hit as its line in the kernel's trace file has them."""
         event = self.event(hit)
-        return values_text(hit) if event is None else event.text(hit).lstrip()
+        return values_text(hit, self._kprobes) if event is None else event.text(hit).lstrip()
 
     @cached_property
     def elapsed(self) -> list[int | None]:

@@ -20,11 +20,11 @@ def trace_line(
 ) -> str:
     """The line for a hit in the kernel's trace file (Documentation/trace/kprobetrace.rst).
 
-    `arguments` are names and values to print at its end. None stands for the hit's note, or if it has none for x0, or
-    what the probe's `Record` chooses. `name` is that of the event, None for the name of the probe. The task is
-    `<...>-0`, as for one that the kernel has no name for, unless the hit knows it. Of the flags in the line only the
-    first, `d`, is known: interrupts are off, because the kernel has masked them or because they were masked in the
-    function that returns. An event of the guest's kernel has all flags, and the text that the kernel prints.
+    `arguments` are names and values to print at its end. None stands for what `values_text` has. `name` is that of the
+    event, None for the name of the probe. The task is `<...>-0`, as for one that the kernel has no name for, unless the
+    hit knows it. Of the flags in the line only the first, `d`, is known: interrupts are off, because the kernel has
+    masked them or because they were masked in the function that returns. An event of the guest's kernel has all flags,
+    and the text that the kernel prints.
     """
     task, width = hit.task or Task("<...>", 0), kprobes.era.hits.trace_flags
     if isinstance(hit.data, TraceRecord):
@@ -52,7 +52,9 @@ def event_text(kprobes: Kprobes, hit: Hit, arguments: Iterable[tuple[str, int]] 
         where = f"{symbol_and_size(symbols, hit.caller or 0)} <- {called}"
     else:
         where = symbol_and_size(symbols, hit.address)
-    text = values_text(hit) if arguments is None else " ".join(f"{name}={value:#x}" for name, value in arguments)
+    text = (
+        values_text(hit, kprobes) if arguments is None else " ".join(f"{name}={value:#x}" for name, value in arguments)
+    )
     return f"({where}) {text}" if text else f"({where})"
 
 
@@ -61,15 +63,20 @@ def lost_line(stages: int) -> str:
     return f"CPU:0 [LOST {stages} EVENTS]"
 
 
-def values_text(hit: Hit) -> str:
-    """What a hit's line shows of its values: its note, or x0, or what the probe's `Record` chooses, or the event's."""
+def values_text(hit: Hit, kprobes: Kprobes | None = None) -> str:
+    """What a hit's line shows of its values: its note, or what the probe's `Record` chooses, or the event's.
+
+    Of other hits it is the arguments or the result, which `kprobes` knows the names and types of, or else x0.
+    """
     if hit.note:
         return hit.note
     if isinstance(hit.data, TraceRecord):
         return hit.data.text
-    chosen = hit.recorded if hit.missing else {"x0": hit.words[0]}
-    words = [f"{name}={value:#x}" for name, value in chosen.items()]
-    return " ".join([*words, *(f"{name}={_shown(value)}" for name, value in hit.data.items())])
+    named = None if kprobes is None or hit.missing else kprobes.hit_values(hit)
+    if named is None:
+        chosen = hit.recorded if hit.missing else {"x0": hit.words[0]}
+        named = {name: f"{value:#x}" for name, value in chosen.items()}
+    return " ".join(f"{name}={text}" for name, text in (named | {n: _shown(v) for n, v in hit.data.items()}).items())
 
 
 def trace_flags(record: TraceRecord, width: int) -> str:

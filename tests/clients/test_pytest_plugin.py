@@ -97,7 +97,12 @@ def test_a_report_of_a_failure(pytester: pytest.Pytester) -> None:
     # Its address is the linker's, in the ELF. The text is that of guests/demo/kernel/main.c.
     assert f"at kfree\n  pc : {demo.symbols['kfree'].address:#018x} kfree" in reported["armprobe registers (demo)"]
     assert "demo kernel: AArch64 at EL1" in reported["armprobe console (demo)"]
-    assert re.search(r"kmalloc: \(kmalloc\+0x0/0x[0-9a-f]+\) x0=0x", reported["armprobe trace (demo)"])
+    assert re.search(r"(?m)kmalloc: \(kmalloc\+0x0/\w+\) size=[0-9]+ flags=[0-9]+$", reported["armprobe trace (demo)"])
+
+
+def test_a_report_has_no_registers_of_a_guest_that_the_test_has_not_stopped(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_fails(demo): assert demo.name != 'demo'")
+    assert list(sections(run(pytester, failed=1))) == ["armprobe trace (demo)", "armprobe console (demo)"]
 
 
 def test_a_guest_cannot_write_to_the_terminal(pytester: pytest.Pytester) -> None:

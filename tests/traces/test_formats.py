@@ -38,7 +38,7 @@ def test_ftrace_text(kprobes: Kprobes, tmp_path: Path) -> None:
     hits = kprobes.hits.traced()
     assert len(lines) == len(hits) == 52 + 52 + 24 + 1
     for line, hit in zip(lines, hits, strict=True):
-        found = re.fullmatch(r" *(.*)-(\d+) +\[000\] ([d.][.]{4}) +(\d+\.\d{6}): (\w+): (\(.*?\)) (.*)", line)
+        found = re.fullmatch(r" *(.*)-(\d+) +\[000\] ([d.][.]{4}) +(\d+\.\d{6}): (\w+): (\(.*?\))( .*|)", line)
         assert found
         assert line.isprintable()
         assert hit.task is not None
