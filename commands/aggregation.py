@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from armprobe.expressions import ExpressionError
+from armprobe.expressions import ExpressionError, Value
+from armprobe.expressions.program import points_to_text
 from armprobe.probes import Aggregation, Counted, Kretprobe, Linear, Probe, Special, Stage, Tracepoint, is_pattern
 from armprobe.probes.aggregator import SPECIAL, aggregated
 from armprobe.probes.tracepoint import PREFIX
@@ -68,6 +69,10 @@ def set_counting(session: Session, arguments: Arguments, value: str | None) -> R
             probe.condition = compiled(session, arguments, SessionScope(session, stage, arguments.place))
     except ExpressionError as error:
         raise refused(error) from error
+    if arguments.key is not None and probe.aggregate is not None and isinstance(probe.aggregate.key, Value):
+        stage = Stage.RETURN if isinstance(probe, Kretprobe) else Stage.PRE
+        if points_to_text(arguments.key, SessionScope(session, stage, arguments.place)):
+            session.remark(f"note: by {arguments.key} counts addresses; by str({arguments.key}) the texts there\n")
     registered = register(session, probe)
     if not runs(arguments):
         return registered

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from armprobe.machine.similar_names import did_you_mean
 from armprobe.session.authority import ANYTHING, Host, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option
@@ -22,6 +23,8 @@ from .errors import CommandError
 
 Line: TypeAlias = str | Sequence[str]
 """A command line: as a user types it, or its words."""
+
+_LIKE: Final = 0.7  # how like a keyword a word has to be: many short words are somewhat like one
 
 
 class Word(NamedTuple):
@@ -246,10 +249,26 @@ def _put_option(session: Any, option: Option, value: str, values: dict[str, Any]
     values[option.name] = _convert_option(session, option, value)
 
 
+def keywords(command: Command) -> list[str]:
+    """The words that a user writes before values: if, while, stop=."""
+    return [*command.clauses, *(option.label for option in command.options.values())]
+
+
+def unexpected(command: Command, text: str) -> str:
+    """What is added to the error for an expression that goes on with `text`, which no expression does."""
+    found = re.match(r"[\w-]+(?:=(?!=))?", text)
+    word = "" if found is None else found[0]
+    if word.endswith("=") and word not in keywords(command):
+        return did_you_mean(word, keywords(command)) or f"{command.name} has no option {word}"
+    return did_you_mean(word, keywords(command), least=_LIKE)
+
+
 def _left_over(command: Command, word: str) -> str:
+    key, equals, _ = word.partition("=")
+    unknown = f"{command.name} does not know what to do with {word!r}"
     if re.match(r"[\w-]+=", word) and command.options:
-        return f"{command.name} has no option {word.partition('=')[0]}=; usage: {command.usage}"
-    return f"{command.name} does not know what to do with {word!r}; usage: {command.usage}"
+        unknown = f"{command.name} has no option {key}="
+    return unknown + (did_you_mean(key + equals, keywords(command), least=_LIKE) or f"; usage: {command.usage}")
 
 
 def _convert(session: Any, arg: Arg | Option, word: str) -> Any:

@@ -14,6 +14,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final
 
+from armprobe.expressions.errors import Unexpected
+from armprobe.machine.similar_names import did_you_mean
 from armprobe.session.authority import Host, require
 
 from .declaration import Arg, Arguments, Clause, Command, Option, Parts
@@ -28,6 +30,7 @@ from .parsing import (
     pieces,
     split,
     split_for_completion,
+    unexpected,
     without_comment,
     words_of,
 )
@@ -143,8 +146,6 @@ class Registry:
             return next(iter(found.values()))
         if found:
             raise CommandError(f"{name!r} could be {' or '.join(sorted(found))}: type more of it")
-        import difflib  # here, as a start needs none of it
-
         if _OF_BPFTRACE.match(name):
             raise CommandError(
                 f"{name!r} begins a program of bpftrace, which is not understood: count, hist, latency, stacks and "
@@ -152,9 +153,8 @@ class Registry:
             )
         if name in GDB_WORDS:
             raise CommandError(f"there is no command {name!r} as in gdb: {GDB_WORDS[name]}")
-        near = difflib.get_close_matches(name, self._by_name)
-        hint = f"did you mean {' or '.join(near)}?" if near else "help lists the commands"
-        raise CommandError(f"there is no command {name!r}; {hint}")
+        hint = did_you_mean(name, self._by_name) or "; help lists the commands"
+        raise CommandError(f"there is no command {name!r}{hint}")
 
     def named(self, words: Sequence[str]) -> tuple[Command, int]:
         """The command that a line of these words is for, and how many of them are its name. Raises `CommandError`.
@@ -184,11 +184,23 @@ class Registry:
         except CommandError as error:
             if error.value is not None:
                 show(error.value)
+            if meant := self._meant(command, [word.text for word in words], error):
+                raise CommandError(f"{error}; {meant}", error.value, error.excerpt) from error
             raise
         if isinstance(answer, Generator):
             return _whole(answer, show)
         show(answer)
         return answer
+
+    def _meant(self, command: Command, words: Sequence[str], error: CommandError) -> str:
+        """What is added to an error for a word that may have been meant for a keyword, or for a longer name."""
+        meant = ""
+        if isinstance(error.__cause__, Unexpected):
+            meant = unexpected(command, error.__cause__.text[error.__cause__.column :])
+        elif len(words) > 1:
+            longer = [name for name in self._by_name if name.startswith(f"{command.name} ")]
+            meant = did_you_mean(f"{command.name} {words[1]}", longer, 1, 0.85)
+        return meant.removeprefix(": ")
 
     def complete(self, session: Any, line: str, like: bool = False) -> list[str]:
         """Candidates for the last word of the line, each a whole word quoted as needed; the word may be empty.

@@ -41,6 +41,7 @@ from .types import (
     of_declared,
     promoted,
 )
+from .unknown_names import unknown_arguments, unknown_name, unknown_register
 
 _BITS: Final = frozenset(("&", "|", "^"))  # not for pointers in C; here those are u64
 _COMPARISONS: Final = frozenset(("==", "!=", "<", ">", "<=", ">="))
@@ -130,7 +131,7 @@ class _Checker:
         value = fold(self._operand(node))
         for each in reversed(above):
             if isinstance(each, tree.Member):
-                value = self._member(each, value, each.path)
+                value = self._member(each.at, value, each.path)
             elif isinstance(each, tree.Subscript):
                 value = self._number(each.left, value)
                 value = self._load(each, self._sum(each, "+", value, self.number(each.index)))
@@ -171,7 +172,7 @@ class _Checker:
         if found is None and not head.startswith("$"):
             found = self._argument(node, head) or self._variable(node, head)
         if found is not None:
-            return self._member(node, fold(found), path) if dot else found
+            return self._member(node.at + len(head) + 1, fold(found), path) if dot else found
         if node.name.startswith("$"):
             return self._register(node, node.name[1:])
         return self._symbol(node, node.name)
@@ -195,7 +196,7 @@ class _Checker:
         if name == "$task":
             return self._task(node)
         if name in _OF_TASK:
-            return self._member(node, self._task(node), _OF_TASK[name])
+            return self._member(node.at, self._task(node), _OF_TASK[name])
         if name == "$cpu":
             return Convert(S32, Binary(U64, "&", self._register(node, "mpidr_el1"), Constant(U64, _AFFINITY)))
         if name == "$_position":
@@ -208,7 +209,8 @@ class _Checker:
 
     def _result(self, node: Node) -> Value:
         if not self._scope.returned:
-            raise self._wrong(node, "retval is known only where a function returns: put a kretprobe on it")
+            where = "put a kretprobe on it; behind a finish it is $x0"
+            raise self._wrong(node, f"retval is known only where a function returns: {where}")
         called = self._scope.called
         if called is None or called.prototype is None or isinstance(called.prototype.target.resolve(), declared.Void):
             return Register(S64, 0)
@@ -249,22 +251,14 @@ class _Checker:
             if found is None:
                 return None
             if found.type is None:
-                raise self._wrong(node, found.why + self._unknown_arguments)
+                raise self._wrong(node, found.why + unknown_arguments(self._scope))
             kind = of_declared(found.type)
             return Load(kind, Constant(Pointer.to(kind), found.address))
-
-    @property
-    def _unknown_arguments(self) -> str:
-        """A clause that says why no name is that of an argument; empty where they are known, or there are none."""
-        called = self._scope.called
-        if called is None or not called.unknown:
-            return ""
-        return f"; and the arguments of {called.name} are not known: {called.unknown}"
 
     def _register(self, node: Node, name: str) -> Value:
         number = self._scope.register(name)
         if number is None:
-            raise ExpressionError(f"there is no register '{name}' of 64 bits or less", self._text, node.at)
+            raise ExpressionError(unknown_register(name, self._scope), self._text, node.at)
         return Register(U64, number)
 
     def _symbol(self, node: Node, name: str) -> Value:
@@ -277,15 +271,7 @@ class _Checker:
             if found is not None:
                 kind = of_declared(found[0])
                 return Constant(kind, found[1] & (1 << 64) - 1)
-            called, why = self._scope.called, str(error) + self._scope.few_variables
-            if unknown := self._unknown_arguments:
-                why += unknown
-            elif called is not None and called.prototype is not None:
-                names = ", ".join(each.name for each in called.prototype.parameters if each.name)
-                why += f", nor has {called.name} an argument of that name" + (f": it has {names}" if names else "")
-            elif self._scope.event_name:
-                why += f", nor has {self._scope.event_name} a field of that name"
-            raise ExpressionError(why, self._text, node.at) from None
+            raise ExpressionError(unknown_name(name, str(error), self._scope), self._text, node.at) from None
 
     # Types, members, addresses
 
@@ -363,17 +349,23 @@ class _Checker:
             raise self._wrong(node.cpu, "the machine has one CPU, whose number is 0")
         return address
 
-    def _member(self, node: Node, value: Value, path: str) -> Value:
-        """A member of a struct, and members of members; through pointers to structs too, as gdb takes `.`."""
+    def _member(self, at: int, value: Value, path: str) -> Value:
+        """A member of a struct, and members of members; through pointers to structs too, as gdb takes `.`.
+
+        `at` is the offset of `path` in the text.
+        """
         for name in path.split("."):
             kind = value.type
             if isinstance(kind, Pointer) and isinstance(kind.target, Struct):
                 value = Load(kind.target, value)
             if not isinstance(value.type, Struct):
                 what = "this has no members" if kind is U64 or kind is S64 else f"a {kind.declared} has no members"
-                raise self._wrong(node, f"{what}: convert it, as in ((struct file *)x0)->f_flags")
-            with self._explained(node):
+                raise wrong(self._text, at, f"{what}: convert it, as in ((struct file *)x0)->f_flags")
+            try:
                 value = fold(member(value, name))
+            except MachineError as error:
+                raise ExpressionError(str(error), self._text, at) from None
+            at += len(name) + 1
         return value
 
     def _address(self, node: Node, operand: Node) -> Value:

@@ -15,6 +15,10 @@ class ExpressionError(Exception):
         self.column = column
 
 
+class Unexpected(ExpressionError):
+    """Something behind the end of an expression."""
+
+
 def printable(text: str) -> str:
     """`text` with escapes for its line ends and control characters."""
     if text.isprintable():

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from .errors import ExpressionError, wrong
+from .errors import ExpressionError, Unexpected, wrong
 from .tree import (
     AddressOf,
     Binary,
@@ -63,6 +63,17 @@ def parse_print(text: str, is_type: IsType) -> Print:
     return _Parser(text, "the text after print", is_type).print()
 
 
+def next_expression(text: str) -> int | None:
+    """The offset of the first comma outside parentheses, behind which another expression begins; None without one."""
+    depth = 0
+    for token in _tokens(text):
+        if token.kind == "operator":
+            depth += (token.text in "([") - (token.text in ")]")
+            if token.text == "," and not depth:
+                return token.at
+    return None
+
+
 class _Token(NamedTuple):
     kind: str
     """The name of the group in `_TOKEN` that matched, or "end"."""
@@ -91,9 +102,22 @@ class _Parser:
         """The whole text as one expression."""
         node = self._expression()
         if self._token.kind != "end":
-            assigns = self._text.startswith("=", self._token.at)
-            raise self._wrong("write == to compare" if assigns else "an operator was expected")
+            raise self._unexpected("an operator was expected")
         return node
+
+    def _unexpected(self, otherwise: str) -> ExpressionError:
+        """The error for the next token, which cannot be where it is."""
+        before, why = self._tokens[self._next - 1], otherwise
+        if self._token.text == "(" and before.text == "str":
+            why = "str(POINTER) is a key by itself; print and conditions take the pointer"
+        elif self._token.text == "(" and before.kind == "name":
+            why = f"there is no function {before.text}() in expressions"
+        elif self._token.text == ",":
+            why = "this is one expression, and a comma begins another"
+        elif self._text.startswith("=", self._token.at):
+            why = "write == to compare"
+        error = self._wrong(why)
+        return Unexpected(str(error), error.text, error.column)
 
     def print(self) -> Print:
         """The whole text as a format and values, with a comma before each value."""
@@ -106,7 +130,7 @@ class _Parser:
         while self._take(","):
             values.append(self._expression())
         if self._token.kind != "end":
-            raise self._wrong("a comma or an operator was expected")
+            raise self._unexpected("a comma or an operator was expected")
         return Print(form.at, form.text[1:-1], tuple(values))
 
     # Tokens

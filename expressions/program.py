@@ -158,6 +158,12 @@ def text_at(text: str, scope: Scope, most: int) -> Memory | None:
     return Memory(Value(text, emit(Convert(U64, address)), scope.registers), None, most)
 
 
+def points_to_text(text: str, scope: Scope) -> bool:
+    """Whether an expression is a pointer to characters. Raises ExpressionError."""
+    kind = value(text, scope).type
+    return isinstance(kind, Pointer) and _is_character(kind.target) and "char" in str(kind.target.declared)
+
+
 def _is_character(kind: Type) -> bool:
     return isinstance(kind, Integer) and kind.bits == CHARACTER
 

@@ -52,6 +52,11 @@ class Scope:
         """The value of the field `name` of the event that the place is; None for an unknown name."""
         return None
 
+    @property
+    def fields(self) -> Sequence[str]:
+        """The names of the fields of the event that the place is."""
+        return ()
+
     def is_text(self, name: str) -> bool:
         """Whether the event that the place is has a field `name` with characters."""
         return False

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.similar_names import did_you_mean
 
 from .type_names import named_type, parse_type_name, spelled_integer
 
@@ -376,7 +377,9 @@ class Struct(Type):
 
     def _own(self, name: str) -> Member:
         if name not in self.members:
-            raise MachineError(f"this kernel's type information has no member {name} in a {self}")
+            raise MachineError(
+                f"this kernel's type information has no member {name} in a {self}{did_you_mean(name, self.members)}"
+            )
         return self.members[name]
 
     def _collect(self, layout: Layout, start: int, found: dict[str, Member], seen: set[int], depth: int) -> None:

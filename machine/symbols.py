@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from .errors import MachineError
+from .similar_names import did_you_mean
 
 Kind = Literal["function", "object", "other"]
 
@@ -380,7 +381,6 @@ class Symbols:
             for candidate in self._index
             if abs(len(candidate) - length) <= 3 and (candidate.startswith(start) or candidate.endswith(end))
         )
-        import difflib  # here, as a start needs none of it
-
-        near = difflib.get_close_matches(name, itertools.islice(similar, _SUGGESTIONS_AMONG), n=3, cutoff=0.7)
-        return f"there is no symbol '{name}'" + (f": did you mean {' or '.join(near)}?" if near else "")
+        return f"there is no symbol '{name}'" + did_you_mean(
+            name, itertools.islice(similar, _SUGGESTIONS_AMONG), least=0.7
+        )

@@ -63,7 +63,7 @@ class GuestScope(Scope):
         symbol, offset = found
         name, elsewhere = self._name or symbol.name, ""
         if self.returned:
-            elsewhere = "here it has returned"
+            elsewhere = "here it has returned (an entry_handler in Python can keep it in ri.data)"
         elif offset:
             elsewhere = f"this is {name}+{offset:#x}"
         elif not self._at_entry:
@@ -78,6 +78,11 @@ class GuestScope(Scope):
         if self.event is None:
             return None
         return field_value(self.event, name, typed_memory(self._machine).types)
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields of the event."""
+        return [] if self.event is None else [each.name for each in self.event.fields]
 
     def is_text(self, name: str) -> bool:
         """Whether the event has a field `name` with characters."""

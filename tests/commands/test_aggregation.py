@@ -189,6 +189,13 @@ def test_from_a_debugger_and_as_json(session: Session, capsys: pytest.CaptureFix
         ("hist kfree linear=1,2 x0", "linear= takes three numbers"),
         ("hist kfree linear=1,0,1 x0", "has no buckets"),
         ("count kfree keys=0", "a table of 0 keys cannot be made"),
+        ("count kfree by caller, p", "a key is one value; an event's trigger hist:keys=A,B counts by several"),
+        ("count kfree by str(p), p", "a key is one value"),
+        ("count kfree by p top=5", "an operator was expected; count has no option top="),
+        ("latency kfree whil 1", "latency does not know what to do with 'whil': did you mean while?"),
+        ('kprobe kfree if p > 3 prnt "%p", p', "an operator was expected; did you mean print?"),
+        ("kprobe kmalloc if sise > 3", "nor has kmalloc an argument of that name: did you mean size?"),
+        ("trace folow", "; did you mean trace follow?"),
     ],
 )
 def test_what_is_refused(line: str, reason: str, session: Session) -> None:
@@ -196,6 +203,13 @@ def test_what_is_refused(line: str, reason: str, session: Session) -> None:
         session.run(line)
     assert reason in str(refused.value)
     assert not session.probes
+
+
+def test_a_pointer_to_text_as_a_key(session: Session) -> None:
+    """size_t strlen(const char *s), guests/demo/lib/string.c"""
+    assert session.run("count strlen by s").startswith("note: by s counts addresses; by str(s) the texts there\n")
+    for line in ("count strlen by str(s)", "count kfree by p", "count kmalloc by size"):
+        assert session.run(line).startswith("kprobe ")
 
 
 def test_from_python(session: Session, recorded: list[Hit]) -> None:

@@ -89,7 +89,7 @@ def test_run(line: str, expected: str) -> None:
         ("probe", ["probe needs SYMBOL (the function)", "usage: probe SYMBOL [COUNT] [stop=pre|post,...]"]),
         ("probe stop=pre", ["probe needs SYMBOL"]),
         ("probe kfree 1 2", ["'2'", "usage: probe"]),
-        ("probe kfree 1 stpo=pre", ["no option stpo=", "usage: probe"]),
+        ("probe kfree 1 stpo=pre", ["no option stpo=: did you mean stop=?"]),
         ("probe kfree many", ["'many' is not a number", "0x"]),
         ("probe kfree 010", ["'010' is not a number"]),
         ("probe kfree stop=in", ["stop=", "'in'", "pre, post"]),
