@@ -11,6 +11,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from armprobe.kernel import Linux
+from armprobe.kernel.variables import PER_CPU_OFFSET
 from armprobe.kernel.vmcoreinfo import vmcoreinfo
 from armprobe.machine import MachineError
 from armprobe.session.symbol_file import SymbolSources, symbol_file
@@ -49,11 +50,15 @@ def program(session: Session) -> Any:
         main = made.main_module("kernel", create=True)
         main.try_file(file.name, force=True)  # which drgn keeps open
 
+    adds_offset = any(each.name == PER_CPU_OFFSET for each in sources.variables)
+
     def find(prog: Any, name: str, flags: Any, filename: str | None) -> Any:
         found = call(kernel.find_variable, name)
         if found is None or found.type is None:
             return None
-        return drgn.Object(prog, str(found.type), address=found.address)
+        # drgn's per_cpu() adds the CPU's offset where __per_cpu_offset has a symbol (linux_helper_per_cpu_ptr).
+        offset = call(lambda: kernel.cpu_offset) if found.per_cpu and adds_offset else 0
+        return drgn.Object(prog, str(found.type), address=(found.address - offset) % (1 << 64))
 
     def named(prog: Any, name: str | None, address: int | None, one: bool) -> list[Any]:
         symbols = machine.symbols

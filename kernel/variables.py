@@ -34,7 +34,8 @@ _TYPES: Final = {
 }
 ENTRY_TASK: Final = "__entry_task"
 """The per-CPU variable whose place code shows that has a symbol."""
-_OFFSETS: Final = "__per_cpu_offset"
+PER_CPU_OFFSET: Final = "__per_cpu_offset"
+"""The array with what is added, for each CPU, to the place of a per-CPU variable."""
 _USES_OFFSETS: Final = "arch_show_interrupts"  # adds up what each CPU has counted
 _COUNTS_JIFFIES: Final = "do_timer"  # kernel/time/timekeeping.c: jiffies_64 += ticks, before all else
 
@@ -121,7 +122,7 @@ class Variables:
         for address in formed_by(kernel.machine, _USES_OFFSETS):
             with contextlib.suppress(MachineError):
                 if kernel.machine.memory.u64(address) == kernel.cpu_offset:
-                    yield NamedVariable(_OFFSETS, address, Array(lambda: long, None))
+                    yield NamedVariable(PER_CPU_OFFSET, address, Array(lambda: long, None))
                     return
 
     @property

@@ -19,6 +19,7 @@ def test_drgn(snapshot: Path) -> None:
     pytest.importorskip("drgn", reason="drgn is not installed: pip install 'armprobe[drgn]'")
     from drgn.helpers.linux.list import list_for_each_entry
     from drgn.helpers.linux.pid import find_task, for_each_task
+    from drgn.helpers.linux.sched import cpu_curr
     from drgn.helpers.linux.slab import for_each_slab_cache
 
     with Session(snapshot) as session:
@@ -34,6 +35,7 @@ def test_drgn(snapshot: Path) -> None:
         assert "kthreadd" in trace
         assert "ret_from_fork" in trace
         assert str(find_task(prog, 1).nsproxy[0]) == session.run("print *init_task.nsproxy").strip()
+        assert cpu_curr(prog, 0).pid.value_() == session.ask("print $pid").number
         slabs = [line.split() for line in session.guest.sh("cat /proc/slabinfo").out.splitlines()[2:]]
         sizes = {cache.name.string_().decode(): cache.size.value_() for cache in for_each_slab_cache(prog)}
         assert sizes == {name: int(size) for name, _, _, size, *_ in slabs}
