@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.state import Entry, Order
 
 from .decode import decode
 from .engine import Engine
@@ -66,13 +67,15 @@ class Arming:
         self._retired: list[Site] = []
         self._waiting: dict[int, Callable[[Machine], None]] = {}
         self._originals: dict[int, int] = {}  # the instruction at each address that ever had a breakpoint
+        # In another state the guest may not have patched these yet, or patched them since.
+        machine.state.add("breakpoints", Entry(Order.PROBES, lambda: dict(self._originals), self._restore))
 
     def add(self, site: Site) -> None:
         """A probe has been added to `site`: arm it, unless it is armed. Raises ProbeError if it cannot be."""
         self._install_code(site)
         self._choose_stepping(site)
         if site.active and not site.armed:
-            self._arm(site)
+            self.arm(site)
         self._optimizer.review(site)
 
     def update(self, site: Site) -> None:
@@ -92,8 +95,12 @@ class Arming:
     def arm(self, site: Site) -> None:
         """Put our breakpoint over the current word in the text: the guest may have patched it since we last looked.
 
-        Raises ProbeError or MachineError if the current instruction cannot be probed.
+        If the guest has not mapped it yet, wait until execution gets there. Raises ProbeError or MachineError if the
+        current instruction cannot be probed.
         """
+        if not self._text.mapped(site.addr):
+            self._wait(site)
+            return
         self._change(site, int.from_bytes(self._text.read(site.addr, 4), "little"))
         if site.decoded.verdict is Verdict.REJECTED:
             raise ProbeError(errno.EINVAL, f"the guest put {site.word:#010x} there: {site.decoded.reason}")
@@ -157,6 +164,9 @@ class Arming:
                 self._retired.remove(site)
                 if site.slot:
                     self._slots.give_back(site)
+
+    def _restore(self, originals: Mapping[int, int]) -> None:
+        self._originals = dict(originals)
 
     def begin_restore(self) -> None:
         """The machine was put into another state, whose armed sites and slots are not known yet."""
@@ -227,13 +237,7 @@ class Arming:
                 self._slots.take(site)
 
     def _arm(self, site: Site) -> None:
-        """Put the breakpoint into the text. If the guest has not mapped it yet, wait until execution gets there."""
         address = site.addr
-        if not self._text.mapped(address):
-            if address not in self._waiting:
-                self._waiting[address] = lambda machine: self._arrived(site)
-                self._machine.intercept(address, self._waiting[address])
-            return
         if site.steps_in_slot and not site.slot:
             self._slots.take(site)
         if not site.hooked:
@@ -244,11 +248,16 @@ class Arming:
         self._kretprobes.guest_trampoline.sync(site)
         self._optimizer.review(site)
 
+    def _wait(self, site: Site) -> None:
+        if site.addr not in self._waiting:
+            self._waiting[site.addr] = lambda machine: self._arrived(site)
+            self._machine.intercept(site.addr, self._waiting[site.addr])
+
     def _arrived(self, site: Site) -> None:
         if self._text.mapped(site.addr):
             self._stop_waiting(site)
             self._install_code(site)
-            self._arm(site)
+            self.rearm(site)
 
     def _stop_waiting(self, site: Site) -> None:
         arrived = self._waiting.pop(site.addr, None)

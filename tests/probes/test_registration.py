@@ -239,6 +239,19 @@ def test_the_guest_changes_the_text_under_a_probe(kprobes: Kprobes, demo: machin
     assert demo.memory.u32(address) == 0x91000400
 
 
+def test_the_guest_changes_the_text_under_a_disabled_probe(kprobes: Kprobes, demo: machine.Machine) -> None:
+    """Another probe there executes the instruction that is there now."""
+    first = kprobes.register_kprobe(Kprobe("insn_nop"))
+    kprobes.disable(first)
+    address = demo.symbols["insn_nop"].address
+    demo.memory.write(address, (0x91000400).to_bytes(4, "little"))  # add x0, x0, #1
+    second = kprobes.register_kprobe(Kprobe("insn_nop", pre_handler=lambda p, regs: None))
+    assert demo.call("insn_nop", 1) == 2
+    assert second.hits == 1
+    kprobes.unregister_kprobes([first, second])
+    assert demo.memory.u32(address) == 0x91000400
+
+
 def test_until_after_registration_in_a_running_guest(kprobes: Kprobes, demo: machine.Machine) -> None:
     """Probes come and go between slices; the guest never executes a stale breakpoint."""
     for _ in range(30):

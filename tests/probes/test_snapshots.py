@@ -285,3 +285,20 @@ def test_slots_after_a_reset(demo: machine.Machine) -> None:
     demo.run(until=demo.symbols["batch_report"].address)
     demo.run(until=demo.registers.x[30])
     assert b" ok" in demo.console.read()
+
+
+def test_text_that_was_patched_since(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """Going back puts the instruction back that was there at that time."""
+    address = demo.symbols["kfree"].address
+    before, add = demo.memory.read(address, 4), (0x91000400).to_bytes(4, "little")  # add x0, x0, #1
+    probe = kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: None))
+    snapshot = demo.snapshot()
+    kprobes.unregister(probe)
+    demo.memory.write(address, add)
+    probe = kprobes.register_kprobe(Kprobe("kfree", pre_handler=lambda p, regs: None))
+    later = demo.snapshot()
+    kprobes.unregister(probe)
+    demo.restore(snapshot)
+    assert demo.memory.read(address, 4) == before
+    demo.restore(later)
+    assert demo.memory.read(address, 4) == add
