@@ -15,7 +15,7 @@ FOR_TEST := $(FOR_RUN) aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux
 	/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross \
 	qemu-system-aarch64:qemu-system-arm /usr/lib/ipxe/qemu/efi-virtio.rom:ipxe-qemu \
 	dtc:device-tree-compiler cpio:cpio trace-cmd:trace-cmd /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu
-FOR_DEJAGNU := runtest:dejagnu /usr/src/gdb.tar.xz:gdb-source \
+FOR_DEJAGNU := runtest:dejagnu qemu-img:qemu-utils /usr/src/gdb.tar.xz:gdb-source \
 	/usr/lib/picolibc/aarch64-linux-gnu:picolibc-aarch64-linux-gnu
 
 # One more than cores: a test often waits for a debugger or a guest of its own. Four cores at most, for the memory.
