@@ -25,6 +25,7 @@ from tests.bench import (
     past,
     peers,
     prototype_checkpoint,
+    qemu_past,
     stubs,
 )
 from tests.bench.rows import GROUPS
@@ -61,6 +62,7 @@ MEASUREMENTS: Final = {
     "linux-steps": Measurement(past.linux_steps, 3, 1),
     "linux-ways": Measurement(past.linux_ways, 3, 1),
     "linux-second": Measurement(past.linux_second, 3, 1),
+    "qemu-past": Measurement(qemu_past.going_back, 1, 1),
     "demo-steps": Measurement(past.demo_steps, 3, 1),
     "history-cost": Measurement(past.history_cost, 3, 1),
     "calls-of-boot": Measurement(past.calls_of_boot, 3, 1),
@@ -69,7 +71,7 @@ MEASUREMENTS: Final = {
     "gdb-one-core": Measurement(stubs.one_core, 3, 1),
     "gdb-two-cores": Measurement(stubs.two_cores, 3, 1),
 }
-_OF_LINUX: Final = {linux, one_liners, own_tracer, past, peers, prototype_checkpoint}
+_OF_LINUX: Final = {linux, one_liners, own_tracer, past, peers, prototype_checkpoint, qemu_past}
 """The modules whose measurements need the kernel."""
 
 

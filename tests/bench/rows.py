@@ -131,6 +131,8 @@ GROUPS: Final = {
             name="reverse-continue over 0.1 s",
         ),
         Row("  95th percentile", "tenth_back_95_ms", "ms", _most(600), name="the same, 95th percentile"),
+        Row("reverse-stepi in QEMU's replay of that work, from a snapshot near it", "qemu_step_back_ms", "ms"),
+        Row("  reverse-continue to the breakpoint before", "qemu_back_ms", "ms"),
         Row("1 s of Linux, forward", "second_forward_ms", "ms"),
         Row(
             "  reverse-continue over it",
