@@ -7,7 +7,7 @@ import enum
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .errors import MachineError
 from .field_checks import Check, misfit
@@ -38,13 +38,30 @@ class Part(Protocol):
     def STATE(self) -> Mapping[str, Check] | tuple[str, ...]: ...
 
 
+class Volume(NamedTuple):
+    """Bytes of memory that a saved state takes.
+
+    `alone` are those that it shares with no other. Of records, of which the state has the latest, there were `written`
+    until then, and there are `kept` in it. Those it shares with states before and after it.
+    """
+
+    alone: int = 0
+    written: int = 0
+    kept: int = 0
+
+    def beyond(self, earlier: Volume) -> int:
+        """The bytes that this state takes when there is an `earlier` one."""
+        new = self.written - earlier.written
+        return self.alone + (min(new, self.kept) if new >= 0 else self.kept)
+
+
 @dataclass(frozen=True)
 class Entry:
     """The functions that save and restore the state of one part.
 
     `misfit` returns the first field that is invalid in a file, or "". It is None for a part that files leave out.
     `file_form` saves and restores the form used in files, if that differs. `restored` is called when all parts are
-    restored.
+    restored. `volume` is that of a saved state, for parts whose states are large.
     """
 
     order: Order
@@ -53,6 +70,7 @@ class Entry:
     misfit: Callable[[Any], str] | None = None
     file_form: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
     restored: Callable[[], None] | None = None
+    volume: Callable[[Any], Volume] | None = None
 
 
 class StateRegistry:
@@ -107,6 +125,11 @@ class StateRegistry:
         for complete in self.completing:
             complete()
         return {name: entry.save() for name, entry in self._entries.items()}
+
+    def volume(self, state: Mapping[str, Any]) -> Volume:
+        """The volume of the large parts of a state that `save` returned."""
+        volumes = [entry.volume(state[name]) for name, entry in self._entries.items() if entry.volume is not None]
+        return Volume(*map(sum, zip(Volume(), *volumes, strict=True)))
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `save` returned. A part missing from it joined later, and returns to its first state."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import Memory, Value
 from armprobe.expressions.native import compile_text, compile_value
-from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateTable
+from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateTable, SavedTable
 from armprobe.machine.native.program import Program, Text
 
 from .errors import ProbeError
@@ -149,11 +149,11 @@ class Aggregation:
         self.table.clear()
         self.failed = 0
 
-    def saved(self) -> tuple[int, bytes]:
+    def saved(self) -> tuple[int, SavedTable]:
         """What was counted, for `restore`."""
         return self.failed, self.table.saved()
 
-    def restore(self, saved: tuple[int, bytes]) -> None:
+    def restore(self, saved: tuple[int, SavedTable]) -> None:
         """Have counted again what `saved` has."""
         self.failed = saved[0]
         self.table.restore(saved[1])

@@ -20,7 +20,7 @@ from armprobe.kernel import Linux
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbol
 from armprobe.machine.native.functions import GRAPH_DEPTH, FunctionSet, Graph, GraphEvent, watch
-from armprobe.machine.state import Entry, Order
+from armprobe.machine.state import Entry, Order, Volume
 
 from .errors import ProbeError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EVENTS: Final = 1 << 16
 """Entries and returns that a graph keeps by default."""
 _MOST_EVENTS: Final = 1 << 22
+_COUNT: Final = 150  # bytes of a number by address in a dict
 MOST_INSTRUCTIONS: Final = 1 << 18
 """Instructions that are counted at once: 1 MiB of code."""
 _WORDS: Final = struct.Struct("<3I")
@@ -79,6 +80,10 @@ class _Watch:
         """Have found what `saved` has; None for nothing."""
         raise NotImplementedError
 
+    def size(self, saved: Any) -> int:
+        """Bytes of memory that what `saved` returned takes."""
+        raise NotImplementedError
+
 
 class FunctionCounts(_Watch):
     """Counts the calls of functions: the executions of the instruction that each begins with.
@@ -122,6 +127,10 @@ class FunctionCounts(_Watch):
             self.set.put_calls(saved[0])
             self.since, self.executed_since = saved[1:]
 
+    def size(self, saved: tuple[dict[int, int], int, int]) -> int:
+        """See `_Watch`."""
+        return _COUNT * len(saved[0])
+
 
 class InstructionCounts(_Watch):
     """Counts how often each instruction of functions is executed. One that faults and is repeated counts twice."""
@@ -142,6 +151,10 @@ class InstructionCounts(_Watch):
     def restore(self, saved: dict[int, int] | None) -> None:
         """See `_Watch`."""
         self.set.put_calls(saved or {})
+
+    def size(self, saved: dict[int, int]) -> int:
+        """See `_Watch`."""
+        return _COUNT * len(saved)
 
 
 @dataclass(frozen=True)
@@ -264,6 +277,10 @@ class FunctionGraph(_Watch):
             ctypes.memmove(ctypes.addressof(graph), saved[0], len(saved[0]))
             ctypes.memmove(self._events, saved[1], len(saved[1]))
 
+    def size(self, saved: tuple[bytes, bytes]) -> int:
+        """See `_Watch`."""
+        return len(saved[0]) + len(saved[1])
+
 
 class FunctionWatches:
     """The sets of functions that are watched on one machine."""
@@ -273,7 +290,8 @@ class FunctionWatches:
         self.clock = kprobes.machine.clock
         self.reader = kprobes.machine.core.reader
         self._watches: list[_Watch] = []
-        self._machine.state.add("function watches", Entry(Order.PROBES, self._save, self._restore))
+        entry = Entry(Order.PROBES, self._save, self._restore, volume=self._volume)
+        self._machine.state.add("function watches", entry)
 
     def count(self, pattern: str, condition: Condition | None) -> FunctionCounts:
         """See `Kprobes.funccount`."""
@@ -340,6 +358,9 @@ class FunctionWatches:
 
     def _save(self) -> dict[_Watch, Any]:
         return {each: each.saved() for each in self._watches}
+
+    def _volume(self, saved: dict[_Watch, Any]) -> Volume:
+        return Volume(sum(each.size(found) for each, found in saved.items()))
 
     def _restore(self, saved: dict[_Watch, Any]) -> None:
         for each in self._watches:

@@ -122,7 +122,16 @@ class Kprobes(Recorded, Watched):
         self.watches = FunctionWatches(self)
         self.unwind = Unwind(machine, self._text, self._kretprobes, self._recorder)
         self.events = Events(self, self._text)
-        machine.state.add("probes", Entry(Order.PROBES, self._save, self._restore, restored=self._restored))
+        machine.state.add(
+            "probes",
+            Entry(
+                Order.PROBES,
+                self._save,
+                self._restore,
+                restored=self._restored,
+                volume=lambda saved: saved.volume(self._largest),
+            ),
+        )
         machine.state.before_saving.append(self._refuse_saving)
         machine.timeline.observations.append((self._save, self._put_back))
 

@@ -55,6 +55,18 @@ ARMPROBE_EXPORT void armprobe_aggregate_add(struct aggregate *aggregate, const u
         ((uint64_t *)(row + 1))[bucket_of(aggregate, (int64_t)value)]++;
 }
 
+/* Copy the items of a table that are in use, those whose word at `used` is not 0, each behind its index. */
+ARMPROBE_EXPORT void armprobe_aggregate_save(const char *items, uint64_t length, uint64_t size, uint64_t used, char *copy)
+{
+    for (uint64_t i = 0; i < length; i++, items += size) {
+        if (!*(const uint64_t *)(items + used))
+            continue;
+        memcpy(copy, &i, sizeof i);
+        memcpy(copy + sizeof i, items, size);
+        copy += sizeof i + size;
+    }
+}
+
 static void read_task(const struct recorder *recorder, const struct aggregate *aggregate, uint64_t *key)
 {
     const struct core *core = recorder->core;

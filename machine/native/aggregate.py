@@ -61,7 +61,7 @@ STACK_DEPTH: Final = len(_LongKey().words)
 """The most addresses of a stack that are kept."""
 LONGEST_TEXT: Final = 8 * STACK_DEPTH - 1
 """The most bytes of a text that are kept."""
-_COUNTERS: Final = struct.Struct("<3Q")
+_INDEX: Final = struct.Struct("<Q")
 
 
 class Row(NamedTuple):
@@ -75,10 +75,44 @@ class Row(NamedTuple):
     buckets: tuple[int, ...]
 
 
+class SavedTable(NamedTuple):
+    """What a table has: the hits whose key did not fit, and the rows and long keys in use, each behind its index."""
+
+    lost: int
+    rows: bytes
+    long_keys: bytes
+
+
 _ADD: Final = function(
     "armprobe_aggregate_add", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint64
 )
+_SAVE: Final = function(
+    "armprobe_aggregate_save",
+    None,
+    ctypes.c_void_p,
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+    ctypes.c_uint64,
+    ctypes.c_char_p,
+)
 _LONG: Final = function("armprobe_aggregate_long", ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+
+
+def _items(table: ctypes.Array[ctypes.c_char], size: int, used: int, count: int) -> bytes:
+    """The `count` items that are in use, of `size` bytes each, behind their indices. The word at `used` tells them."""
+    copy = ctypes.create_string_buffer(count * (_INDEX.size + size))
+    if count:
+        _SAVE(ctypes.addressof(table), len(table) // size, size, used, copy)
+    return copy.raw
+
+
+def _put_items(saved: bytes, table: ctypes.Array[ctypes.c_char], size: int) -> int:
+    """Put items where they were in a table. Returns their number."""
+    whole = _INDEX.size + size
+    for at in range(0, len(saved), whole):
+        place = ctypes.addressof(table) + _INDEX.unpack_from(saved, at)[0] * size
+        ctypes.memmove(place, saved[at + _INDEX.size : at + whole], size)
+    return len(saved) // whole
 
 
 class AggregateTable:
@@ -115,22 +149,20 @@ class AggregateTable:
         self.structure.long_keys = ctypes.addressof(self._long_keys) if self._long else 0
         self.structure.used = self.structure.lost = self.structure.long_used = 0
 
-    def saved(self) -> bytes:
-        """The rows and the counters, for `restore`; empty if nothing was counted."""
+    def saved(self) -> SavedTable:
+        """What was counted, for `restore`."""
         structure = self.structure
-        if not (structure.used or structure.lost):
-            return b""
-        counters = _COUNTERS.pack(structure.used, structure.lost, structure.long_used)
-        return counters + self._rows.raw + self._long_keys.raw
+        rows = _items(self._rows, self._stride, KEY_SIZE, structure.used)  # `count` is behind the key
+        keys = _items(self._long_keys, ctypes.sizeof(_LongKey), 0, structure.long_used)  # `length` comes first
+        return SavedTable(structure.lost, rows, keys)
 
-    def restore(self, saved: bytes) -> None:
-        """Have the rows and counters again that `saved` has returned."""
+    def restore(self, saved: SavedTable) -> None:
+        """Have counted again what `saved` has returned."""
         self.clear()
-        if saved:
-            structure, rows = self.structure, len(self._rows)
-            structure.used, structure.lost, structure.long_used = _COUNTERS.unpack_from(saved)
-            ctypes.memmove(self._rows, saved[_COUNTERS.size :], rows)
-            ctypes.memmove(self._long_keys, saved[_COUNTERS.size + rows :], len(self._long_keys))
+        structure = self.structure
+        structure.lost, rows, keys = saved
+        structure.used = _put_items(rows, self._rows, self._stride)
+        structure.long_used = _put_items(keys, self._long_keys, ctypes.sizeof(_LongKey))
 
     def add(self, key: bytes, value: int, executed: int = 0) -> None:
         """Count a value of a key of KEY_SIZE bytes, and the instructions during a call."""

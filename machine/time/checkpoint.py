@@ -21,21 +21,23 @@ from armprobe.machine.memory import dirty_pages
 from armprobe.machine.memory.bus import Ram
 from armprobe.machine.memory.dirty_pages import DirtyPages
 from armprobe.machine.native.pages import PAGE, Pages, pages_of
+from armprobe.machine.state import Volume
 
 from .page_store import Content, PageStore
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
 
-_STATE: Final = 32 << 10  # bytes of a checkpoint apart from pages: for Linux some 20,000, most of them the registers
+_STATE: Final = 32 << 10  # bytes of a state apart from its `volume`: for Linux some 20,000, most of them the registers
 _BOUND: Final = 512 << 20
+_NO_VOLUME: Final = Volume()
 
 
 @dataclass(eq=False)
 class Checkpoint:
     """The state of a machine at `position`, its count of instructions.
 
-    `state` is what its `StateRegistry` saved; if it is `filed`, for a file.
+    `state` is what its `StateRegistry` saved, of that `volume`; if it is `filed`, for a file.
     """
 
     position: int
@@ -46,6 +48,13 @@ class Checkpoint:
     pages: dict[int, Content | None] = field(default_factory=dict)
     dropped: bool = False
     filed: bool = False
+    volume: Volume = _NO_VOLUME
+
+    @property
+    def held(self) -> int:
+        """Bytes of its state that its parent does not have."""
+        assert self.parent is not None
+        return _STATE + self.volume.beyond(self.parent.volume)
 
     def ancestors(self) -> Iterator[Checkpoint]:
         """This checkpoint, its parent, and so on to the root."""
@@ -114,7 +123,7 @@ class Checkpoints:
     def __init__(self, machine: Machine, kind: type[DirtyPages] | None = None) -> None:
         self._machine = machine
         self._store = PageStore()
-        self._count = 0
+        self._states = 0  # bytes of their states
         self.bound = _BOUND
         self._root = Checkpoint(0, {}, None)
         self._current = self._root
@@ -132,7 +141,7 @@ class Checkpoints:
     @property
     def size(self) -> int:
         """The bytes of memory that the checkpoints take, apart from one copy of the machine's memory."""
-        return self._store.size + self._count * _STATE
+        return self._store.size + self._states
 
     def take(self) -> Checkpoint:
         """The present state, to `restore` later. Raises MachineError in a handler, and when a disk is full."""
@@ -142,14 +151,14 @@ class Checkpoints:
         state = machine.state.save()  # before the memories, to which this may write
         changed = [memory.changed() for _, memory in self._memories]
         self._store.reserve(sum(map(len, changed)))
-        checkpoint = Checkpoint(machine.clock.executed, state, self._current)
+        checkpoint = Checkpoint(machine.clock.executed, state, self._current, volume=machine.state.volume(state))
         for (first, memory), pages in zip(self._memories, changed, strict=True):
             for number in pages:
                 self._set_aside(memory, first, first + number)
                 self._into_base(first + number, checkpoint)
             memory.keep(pages)
         self._current.children.add(checkpoint)
-        self._count += 1
+        self._states += checkpoint.held
         self._move_to(checkpoint)
         return checkpoint
 
@@ -176,7 +185,7 @@ class Checkpoints:
         checkpoint = Checkpoint(position, state, parent, filed=True)
         checkpoint.pages = {number: self._store.put(content) for number, content in pages.items()}
         parent.children.add(checkpoint)
-        self._count += 1
+        self._states += checkpoint.held
         return checkpoint
 
     @property
@@ -345,11 +354,13 @@ class Checkpoints:
             parent = checkpoint.parent
             if parent is None:
                 return  # freed before
-            self._count -= 1
+            self._states -= checkpoint.held
             parent.children.remove(checkpoint)
             for child in checkpoint.children:
                 self._inherit(child, checkpoint)
+                self._states -= child.held
                 child.parent = parent
+                self._states += child.held
                 parent.children.add(child)
             for content in checkpoint.pages.values():
                 assert content is not None

@@ -11,6 +11,7 @@ from armprobe.expressions.native import NeedsPython
 from armprobe.kernel import Linux
 from armprobe.machine import MachineError, Snapshot
 from armprobe.machine.native import histogram as native
+from armprobe.machine.state import Volume
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.kretprobe import Kretprobe
 from armprobe.probes.probe import Observer, ObservingFunction
@@ -106,6 +107,10 @@ class Controls:
         self._tracing, controls = saved
         for control in self._controls:
             control.restore(controls.get(control))
+
+    def volume(self, saved: tuple[bool, dict[EventControl, ControlState]]) -> Volume:
+        """The memory that the histograms in it take."""
+        return Volume(sum(len(histogram) for _, triggers in saved[1].values() for *_, histogram in triggers))
 
     def restored(self) -> None:
         """The machine is in another state: have the probes do what is wanted there."""

@@ -62,7 +62,13 @@ class Events:
         self._watching = False  # the guest's modules
         kprobes.machine.state.add(
             "events",
-            Entry(Order.PROBES, self._controls.saved, self._controls.restore, restored=self._controls.restored),
+            Entry(
+                Order.PROBES,
+                self._controls.saved,
+                self._controls.restore,
+                restored=self._controls.restored,
+                volume=self._controls.volume,
+            ),
         )
         kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -302,3 +304,38 @@ def test_text_that_was_patched_since(demo: machine.Machine, kprobes: Kprobes) ->
     assert demo.memory.read(address, 4) == before
     demo.restore(later)
     assert demo.memory.read(address, 4) == add
+
+
+def test_the_memory_of_checkpoints_is_known(demo: machine.Machine, kprobes: Kprobes) -> None:
+    """Hits, which checkpoints near each other share, and what is counted. Measured by Python's allocator."""
+    kprobes.register_kprobe(Kprobe("cmp_u32"))
+    kprobes.register_kretprobe(Kretprobe("kmalloc", maxactive=20))
+    stacks = kprobes.on("kmalloc", key="stack").count()
+    demo.run(instructions=3_000_000)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        size, allocated = demo.checkpoints.size, tracemalloc.get_traced_memory()[0]
+
+        def known() -> bool:
+            gc.collect()
+            took, told = tracemalloc.get_traced_memory()[0] - allocated, demo.checkpoints.size - size
+            return took <= told <= 2 * took
+
+        kept = []
+        for number in range(40):
+            demo.run(instructions=20_000 * (number % 5 + 1))
+            kept.append((demo.checkpoints.take(), stacks.counted()))
+        assert known()
+        for checkpoint, _ in kept[1:-1:2]:
+            demo.checkpoints.drop(checkpoint)
+        assert known()
+        for checkpoint, _ in kept[2:-2:2]:
+            demo.checkpoints.drop(checkpoint)
+        assert known()
+    finally:
+        tracemalloc.stop()
+    first, counted = kept[0]
+    assert len(counted) > 1
+    demo.checkpoints.restore(first)
+    assert stacks.counted() == counted
