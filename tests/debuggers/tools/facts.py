@@ -79,6 +79,9 @@ _ASKED = (
     "cat /proc/slabinfo",
     "cat /proc/kallsyms",
     "cat /proc/1/stack",
+    "cat /proc/1/maps",
+    "ls -l /proc/1/fd",
+    "cat /proc/meminfo",
     "dmesg",
     _STAT,
 )

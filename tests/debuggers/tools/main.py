@@ -15,6 +15,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.machine import MachineError
 from tests.debuggers.driver import DebuggerError
 from tests.debuggers.matrix import DOCUMENT, YES, cell
+from tests.debuggers.tools.crash import CRASH
 from tests.debuggers.tools.dap import DAP
 from tests.debuggers.tools.drgn_shell import DRGN
 from tests.debuggers.tools.facts import Facts, ask
@@ -23,7 +24,7 @@ from tests.debuggers.tools.lx_scripts import LX_SCRIPTS
 from tests.debuggers.tools.pwndbg import PWNDBG
 from tests.debuggers.tools.tool import Absent, Row, Subject, Tool
 
-TOOLS: Final = (LX_SCRIPTS, DRGN, PWNDBG, GEF, DAP)
+TOOLS: Final = (LX_SCRIPTS, DRGN, PWNDBG, GEF, DAP, CRASH)
 
 
 def tried(tool: Tool, facts: Facts, folder: Path) -> Iterator[tuple[Row, str]]:
