@@ -23,6 +23,7 @@ from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
+from tests.waiting import PATIENCE
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
 
@@ -192,7 +193,7 @@ def kernel_views(scale: float) -> dict[str, float]:
             assert len(session.ask("tasks")) > 40
             found[f"{name}_seconds"] = time.perf_counter() - start
         start = time.perf_counter()
-        with GdbSession(session) as gdb:
+        with GdbSession(session, timeout=PATIENCE) as gdb:
             found["linux_attach_seconds"] = time.perf_counter() - start
             shown = {"ptype": ("ptype struct task_struct", "pid_t pid;"), "all_bt": ("thread apply all bt", "Thread 1")}
             for name, (command, text) in shown.items():
