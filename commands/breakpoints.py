@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import Condition, ExpressionError
+from armprobe.machine.errors import NothingThere
 from armprobe.probes import Stage
 from armprobe.session.breakpoints import Breakpoint, Kind
 
@@ -48,7 +49,13 @@ def _watch(kind: Kind) -> Callable[[Session, Arguments], BreakpointsChanged]:
         address, count = named_memory(session, arguments.place, arguments.size)
         if not 0 < count <= MOST:
             raise CommandError(f"a watchpoint is on 1 to {MOST} bytes")
-        return _added(session, kind, arguments.place, address, count)
+        try:
+            return _added(session, kind, arguments.place, address, count)
+        except NothingThere as error:
+            if session.machine.memory.translating:
+                raise
+            why = "before the guest has mapped it: let it run first (continue until=FUNCTION)"
+            raise CommandError(f"{error} {why}") from error
 
     return set_it
 
@@ -71,7 +78,7 @@ def _added(
 
 
 def _delete(session: Session, arguments: Arguments) -> BreakpointsChanged | Changed:
-    points, words = session.breakpoints, arguments.numbers
+    points, words = session.breakpoints, [word for word in arguments.numbers if arguments.numbers != ("all",)]
     probes = [word for word in words if word.isdecimal() and int(word) in session.probes]
     if len(words) == 1 and probes:
         return unregister(session, words[0])
@@ -93,7 +100,10 @@ def _list(session: Session, arguments: Arguments) -> BreakpointRows:
 
 
 _PLACE: Final = Arg(
-    "place", "SYMBOL, SYMBOL+0x10, an address or $REGISTER (default: $pc)", optional=True, complete=complete_symbol
+    "place",
+    "SYMBOL, SYMBOL+0x10, FILE:LINE, an address or $REGISTER (default: $pc)",
+    optional=True,
+    complete=complete_symbol,
 )
 _CONDITION: Final = Clause("if", "condition", "stop only where this C expression is true", last=True)
 _WATCHED: Final = (

@@ -35,6 +35,7 @@ from . import (
     trace,
     tracepoints,
     until,
+    variables,
 )
 from . import print as print_
 from .declaration import Command
@@ -69,6 +70,7 @@ def registry() -> Registry:
         context,
         examine,
         print_,
+        variables,
         assign,
         kernel,
         kernel_tables,

@@ -129,9 +129,21 @@ _SYSTEM: Final = (
 _PARTS: Final = ("machine", "registers", "system", "kprobes", "mem")
 
 
+_IN_GDB: Final = {
+    "locals": "armprobe gdb reads local variables, by DWARF",
+    "frame": "backtrace shows the callers, and info args the arguments at a function's entry",
+    "threads": "tasks lists those of a Linux guest",
+    "functions": "symbols PATTERN lists functions",
+    "variables": "symbols PATTERN lists variables",
+    "sharedlibrary": "info machine names the modules of a Linux guest",
+}
+
+
 def _part(session: Session, word: str) -> str:
     """A part of what info shows, by its name or a unique beginning of it; r is short for registers, as in gdb."""
     found = [part for part in _PARTS if part.startswith(word)]
+    if word in _IN_GDB:
+        raise CommandError(f"there is no info {word} as in gdb: {_IN_GDB[word]}")
     if len(found) != 1 and word not in _PARTS:
         raise CommandError(f"WHAT cannot be {word!r}: choose from {', '.join((*_PARTS, 'breakpoints'))}")
     return found[0] if len(found) == 1 else word

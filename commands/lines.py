@@ -205,7 +205,10 @@ def _info_line(session: Session, arguments: Arguments) -> LineCode:
 
 
 _PLACE: Final = Arg(
-    "place", "SYMBOL, SYMBOL+0x10, an address or $REGISTER (default: $pc)", optional=True, complete=complete_symbol
+    "place",
+    "SYMBOL, SYMBOL+0x10, FILE:LINE, an address or $REGISTER (default: $pc)",
+    optional=True,
+    complete=complete_symbol,
 )
 _COUNT: Final = Arg("count", "number of lines", type=integer, optional=True, default=1)
 

@@ -22,16 +22,25 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
 _PLACE: Final = re.compile(r"(?P<base>(?:[\w-]+:)?\$?[\w.$]+)(?:(?P<sign>[+-])(?P<offset>0[xX][0-9a-fA-F]+|[0-9]+))?")
+_SOURCE: Final = re.compile(r"([^\s:$]*[./][^\s:]*):(\d{1,7})")
+"""FILE:LINE; unlike a module, a file has a dot or a slash."""
 _CANDIDATES: Final = 500
 _LETTERS: Final = 32  # of a word that is completed
 
 
 def place(session: Session, word: str) -> int:
-    """The address that `word` names. Raises CommandError, and MachineError for an unknown symbol or register."""
+    """The address that `word` names, which may be FILE:LINE.
+
+    Raises CommandError, and MachineError for an unknown symbol, register or line.
+    """
+    if source := _SOURCE.fullmatch(word):
+        from .perf_probe import line_address  # here, as it is built on this file
+
+        return line_address(session.machine, source[1], int(source[2]))
     match = _PLACE.fullmatch(word)
     if match is None:
         raise CommandError(
-            f"{word!r} is not an address: write SYMBOL, MODULE:SYMBOL, SYMBOL+0x10, a number or $REGISTER"
+            f"{word!r} is not an address: write SYMBOL, MODULE:SYMBOL, SYMBOL+0x10, FILE:LINE, a number or $REGISTER"
         )
     base = match["base"]
     if base[0].isdigit() and ":" not in base:

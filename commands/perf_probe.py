@@ -229,6 +229,19 @@ def _source_places(machine: Machine) -> SourcePlaces:
     return _PLACES[machine]
 
 
+def line_address(machine: Machine, file: str, line: int) -> int:
+    """The address where a line of a file begins. Raises CommandError and MachineError if there is not one place."""
+    found: dict[str, int] = {}  # where it first begins in each function
+    for place in _source_places(machine).of_line("", file, line):
+        function = place.block.function
+        address = place.address + _slide(machine, function)
+        found[function.name] = min(found.get(function.name, address), address)
+    if len(found) > 1:
+        places = ", ".join(f"{address:#x} in {name}" for name, address in found.items())
+        raise CommandError(f"{file}:{line} is at {len(found)} addresses: name one of them: {places}")
+    return next(iter(found.values()))
+
+
 def _place(machine: Machine, function: Block, address: int) -> str:
     """The place of an address of the file: its symbol, and the offset. Raises MachineError."""
     found = machine.symbols.at(address + _slide(machine, function))

@@ -41,7 +41,10 @@ def instant(session: Session, word: str) -> Instant:
         return Instant(None)
     if time := _TIME.fullmatch(word):
         away = seconds(session, time[2])
-        return Instant(timeline.at_time(session.machine.clock.seconds + (away if time[1] == "+" else -away)))
+        position = timeline.at_time(session.machine.clock.seconds + (away if time[1] == "+" else -away))
+        if time[1] == "-" and position == timeline.start:
+            session.remark(f"note: the history begins less than {time[2]} before this, and that is where it goes\n")
+        return Instant(position)
     if count := _COUNT.fullmatch(word):
         number = int(re.sub("[,_]", "", count[2]))
         return Instant(timeline.position + (number if count[1] == "+" else -number) if count[1] else number)

@@ -34,6 +34,11 @@ def _here(session: Session) -> tuple[SessionScope, View]:
     return scope, session.guest_view
 
 
+def scope_here(session: Session) -> SessionScope:
+    """The names where the guest is stopped."""
+    return _here(session)[0]
+
+
 def found_here(session: Session, text: str) -> Found:
     """The value of an expression where the guest is stopped. Raises ExpressionError, AgentError."""
     scope, view = _here(session)

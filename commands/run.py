@@ -69,6 +69,8 @@ def _run(session: Session, arguments: Arguments) -> Stopped:
     with session.running():  # or it would not be put back
         if session.controlled:
             raise CommandError("gdb is in control of the guest: use run there, or detach it")
+        if session.machine.timeline.position > session.machine.timeline.start:
+            session.remark("note: the guest begins again; what it has done, and its history, are gone\n")
         session.machine.reset()
     return _continue(session, arguments)
 

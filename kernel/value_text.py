@@ -36,6 +36,11 @@ def shown(value: Value) -> str:
     return text.typed(value, 0, 0)
 
 
+def brief(value: Value) -> str:
+    """`value` as text, without what a pointer to a struct points to. Raises as `shown`."""
+    return _Text().typed(value, 0, 0)
+
+
 def _is_text(kind: Pointer | Array) -> bool:
     # An array of u8, a typedef, is no text.
     target = kind.target.resolve() if isinstance(kind.target, Qualified) else kind.target

@@ -47,7 +47,9 @@ def _aggregated(found: values.Aggregated) -> str:
             )
             lines.append(_histogram(key.buckets, found.linear))
     if not found.keys:
-        lines.append("nothing was counted yet\n")
+        why = f": {probe.given} was not hit" if not probe.hits else ""
+        why = why or (": the condition held at none of the hits" if probe.met == 0 else "")
+        lines.append(f"nothing was counted{why}\n")
     if found.lost:
         lines.append(f"{found.lost} hits are not in it: there were {found.capacity} keys already (keys= allows more)\n")
     if found.failed:

@@ -16,7 +16,7 @@ def described(location: Location, sized: bool = False) -> str:
     sized: as the kernel's %pS prints it, "kfree+0x0/0x190".
     """
     if location.symbol is None:
-        return f"{location.address:#x}"
+        return f"{location.address:#x}" + (" (armprobe's own code)" if location.scratch else "")
     module = f" [{location.module}]" if location.module else ""
     if sized:
         return f"{location.symbol}+{location.offset:#x}/{location.size:#x}{module}"

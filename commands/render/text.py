@@ -27,6 +27,11 @@ def _(value: None) -> str:
     return ""
 
 
+@as_text.register
+def _(value: values.NamedValues) -> str:
+    return "".join(f"{each.name} = {each.text}\n" for each in value) or "it takes no arguments\n"
+
+
 @as_text.register(values.Printed)
 @as_text.register(values.PrintedLine)
 def _(value: values.Printed | values.PrintedLine) -> str:

@@ -38,6 +38,22 @@ class Printed:
     number: int | None
 
 
+@lazy_dataclass
+class NamedValue:
+    """The value of an argument.
+
+    name, type: as C spells them. text: the value with its type, as drgn shows it, or the reason why it is not known.
+    """
+
+    name: str
+    type: str
+    text: str
+
+
+class NamedValues(tuple[NamedValue, ...]):
+    """The arguments of a function, in their order."""
+
+
 class Answers(tuple[object, ...]):
     """What the commands of a file answered, in order."""
 

@@ -53,7 +53,7 @@ class Threads(Feature[Target]):
         rows = [
             f'<thread id="{threads.id(each.number).decode()}" core="0" name={quoteattr(_line(each.name))}>'
             f"{escape(_line(each.state))}</thread>\n"
-            for each in threads.all()
+            for each in (() if self.connection.released else threads.all())
         ]
         return f'<?xml version="1.0"?>\n<threads>\n{"".join(rows)}</threads>\n'
 

@@ -146,7 +146,12 @@ def test_clearing_and_ending(session: Session) -> None:
     first = counted(session, "count kfree")
     shown = session.run("counts clear=yes")
     assert f"\n@: {first.keys[0].count}\n" in shown
-    assert "nothing was counted yet" in session.run("counts")
+    assert "nothing was counted\n" in session.run("counts")
+    assert session.run("count kfree").startswith("kprobe 2")
+    assert "nothing was counted: kfree was not hit\n" in session.run("counts 2")
+    session.run("unregister 2")
+    none = session.run("count kmalloc instructions=200000 if size == 0")
+    assert "nothing was counted: the condition held at none of the hits\n" in none
     session.run(RUN)
     (again,) = session.ask("counts 1")
     assert again.keys[0].count > 0

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from armprobe.commands import CommandError, Session
 from armprobe.commands.catalog import registry
 from armprobe.commands.gdb_words import GDB_WORDS
 from armprobe.commands.values import BreakpointRows, BreakpointsChanged, Changed, Stopped
+from armprobe.machine.loaders import DEMO
 from armprobe.stub import serve
 from tests.stub.client import Client  # tests have no import name to go by
 
@@ -222,3 +224,35 @@ def test_memory_is_named_as_in_print(session: Session) -> None:
 def test_a_word_of_gdbs_says_what_does_its_work(word: str, session: Session) -> None:
     with pytest.raises(CommandError, match=re.escape(GDB_WORDS[word])):
         session.run(f"{word} 1")
+
+
+@pytest.mark.parametrize("place", ["rounds.c:33", "kernel/slab.c:95", "workload.c:16", "slab.c:102"])
+def test_a_source_line_is_where_gdb_has_it(session: Session, tool: Callable[[str, str], str], place: str) -> None:
+    command = [tool("gdb-multiarch", "gdb-multiarch"), "-batch", "-nx", "-ex", f"break {place}", str(DEMO)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    at = re.search(r"Breakpoint 1 at (0x[0-9a-f]+)", said)
+    assert at is not None, said
+    (point,) = session.ask(f"break {place}").breakpoints
+    assert point.location.address == int(at[1], 16)
+
+
+def test_source_lines_that_are_nowhere_or_in_two_places(session: Session) -> None:
+    with pytest.raises(CommandError, match=r"no instruction begins line 1 of a file slab\.c"):
+        session.run("break slab.c:1")
+    with pytest.raises(CommandError, match=r"main\.c:20 is at 2 addresses: name one of them: 0x\w+ in \w+, 0x"):
+        session.run("break main.c:20")  # kernel/main.c and user/main.c
+
+
+def test_a_watchpoint_before_memory_is_mapped() -> None:
+    with Session("demo", memory="16M") as session:
+        with pytest.raises(CommandError, match="before the guest has mapped it: let it run first"):
+            session.run("watch workload")
+        session.run("continue until=workload_run")
+        assert session.ask("watch workload").breakpoints
+
+
+def test_delete_all(session: Session) -> None:
+    session.run("break kfree")
+    session.run("break kmalloc")
+    assert len(session.ask("delete all").breakpoints) == 2
+    assert not session.breakpoints

@@ -75,6 +75,7 @@ ASKED: Final[dict[str, tuple[str, str | None]]] = {
     "shell": ("shell echo here", None),
     "list": ("list kfree", "kfree x"),
     "info line": ("info line kfree", "kfree x"),
+    "info args": ("info args", "x"),
     "backtrace": ("backtrace", "0 x"),
     "symbols": ("symbols kmalloc", ""),
     "disassemble": ("disassemble kfree 2", "kfree 2 x"),

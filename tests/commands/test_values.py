@@ -110,6 +110,7 @@ LINES = (
     "list",
     "info line",
     "info line kfree",
+    "info args",
     "context",
     "context code,stack",
     "context off",
@@ -290,9 +291,8 @@ def test_a_value_and_its_renderings(number: int, answered: list[tuple[str, str, 
         assert remark.startswith("the guest has not printed a prompt yet: ")
         printed = "".join(printed_lines)
     assert printed.endswith(as_text(value))  # what comes before is remarks
-    assert [
-        each for each in printed.removesuffix(as_text(value)).splitlines() if not each.startswith("warning: ")
-    ] == []
+    remarks = printed.removesuffix(as_text(value)).splitlines()
+    assert all(each.startswith(("warning: ", "note: ")) for each in remarks)
     said = as_json_line(line, value, complaint)
     assert said.isascii()
     assert said.removesuffix("\n").isprintable()
