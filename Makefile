@@ -74,10 +74,11 @@ sanitize: build/test ## the tests that use the C core, with AddressSanitizer and
 		$(SANITIZED_TESTS) || { cat $(SANITIZED)/report.*; exit 1; }
 
 .PHONY: fuzz
-fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, ten thousand hostile files of each format, and a hostile driver of the disk
+fuzz: build/test ## a million random packets to the demo kernel, ten thousand debuggers that come and go, ten thousand hostile files of each format, a hostile driver of the disk, and millions of lines and expressions
 	ARMPROBE_FUZZ=1000000 $(PY) -m pytest -n auto --maxprocesses 4 -rP \
 		tests/stub/test_flood.py tests/stub/test_guest_flood.py tests/stub/test_endurance.py \
-		tests/machine/test_hostile_files.py tests/machine/test_virtio_block.py
+		tests/machine/test_hostile_files.py tests/machine/test_virtio_block.py tests/expressions/test_native.py \
+		tests/probes/events/test_definitions.py tests/probes/events/test_filter.py tests/probes/events/test_histogram.py
 
 .PHONY: soak
 soak: build/test ## the tests that otherwise take samples, at length: takes hours
