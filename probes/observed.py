@@ -16,6 +16,7 @@ from .recorder import Kept
 
 _HIT: Final = 700  # bytes of a hit with its registers
 _COUNTED: Final = 250  # of the counters of a probe
+_REFERENCE: Final = 8  # to a hit
 _COUNTERS: Final = "hits", "met", "nmissed", "leaked"
 
 
@@ -37,7 +38,8 @@ class Observed:
         """The memory that this takes. `most` are the bytes of the guest's memory that a hit has, at most."""
         tables = sum(len(table.rows) + len(table.long_keys) for _, table in self.counted.values())
         hits, size = len(self.kept.hits), _HIT + most
-        return Volume(tables + _COUNTED * len(self.counters), (self.kept.lost + hits) * size, hits * size)
+        alone = tables + _COUNTED * len(self.counters) + _REFERENCE * hits
+        return Volume(alone, (self.kept.lost + hits) * size, hits * size)
 
     def put_back(self, probes: Collection[Probe]) -> None:
         """Have `probes` count on from there. One that is not known here has counted nothing."""
