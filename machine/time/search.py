@@ -229,7 +229,7 @@ def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, hits: b
             run = machine.scheduler.last_run  # a breakpoint here has not been met
         elif stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
             return
-        elif stop.reason not in REPORTED or _changes_nothing(stop):
+        elif stop.reason not in REPORTED or changes_nothing(stop):
             continue
         elif timeline.position < limit or (hits and in_hit(machine)):
             yield stop
@@ -240,7 +240,7 @@ def in_hit(machine: Machine) -> bool:
     return machine.core.dispatcher.resume is not None or machine.core.load().pc in machine.scratch
 
 
-def _changes_nothing(stop: Stop) -> bool:
+def changes_nothing(stop: Stop) -> bool:
     """Whether it is for a write of the value that is there."""
     hit = stop.detail
     return isinstance(hit, WatchHit) and hit.before is not None and hit.value == hit.before

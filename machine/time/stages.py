@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from armprobe.machine.stop import Stop
 
 from .history import can_be_hit
-from .search import REPORTED
+from .search import REPORTED, changes_nothing
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
@@ -52,9 +52,10 @@ def stop_before(timeline: Timeline, machine: Machine) -> Stop | None:
     here, position = stop_in_hit(machine), timeline.position
     if here is None or position == timeline.start:
         return None
-    before = _stops_up_to(timeline, machine, position, lambda stop, _: _is_same(stop, here))[:-1]
+    stops = _stops_up_to(timeline, machine, position, lambda stop, _: _is_same(stop, here))[:-1]
+    before = max((number for number, stop in enumerate(stops, 1) if not changes_nothing(stop)), default=0)
     if before:
-        return _stops_up_to(timeline, machine, position, lambda _, count: count == len(before))[-1]
+        return _stops_up_to(timeline, machine, position, lambda _, count: count == before)[-1]
     timeline.replay_from_before(position)
     return None
 

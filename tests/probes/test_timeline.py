@@ -9,6 +9,7 @@ import pytest
 from armprobe import machine
 from armprobe.machine import Machine, Stop, StopReason
 from armprobe.machine.input import Input, InputKind
+from armprobe.machine.stop import WatchHit
 from armprobe.probes import (
     TRAMPOLINES,
     Hit,
@@ -210,3 +211,23 @@ def test_a_return_is_found_from_a_breakpoint_where_it_returns_to(demo: Machine) 
         stop = demo.run()
         assert (demo.instructions, stop.reason, stop.address) == expected
     assert len(called.names) == returns
+
+
+def test_a_write_in_a_trampoline_that_changes_nothing_is_passed(demo: Machine) -> None:
+    """The trampoline saves x28, which has one value in each call, at a watched place (gdb stops at changes only)."""
+    forward: list[tuple[int, StopReason, int | None]] = []
+    unchanged: set[int] = set()
+    Kprobes(demo).register_kretprobe(Kretprobe("kfree", stop={Stage.RETURN}))
+    demo.run()
+    frame = demo.registers.sp - 0x150  # sizeof(struct pt_regs), v6.1
+    demo.watchpoints.add("write", frame + 8 * 28, 8)
+    while len(forward) < 6 or not unchanged:
+        stop = demo.run()
+        if isinstance(stop.detail, WatchHit) and stop.detail.value == stop.detail.before:
+            unchanged.add(demo.instructions)
+        else:
+            forward.append((demo.instructions, stop.reason, stop.address))
+    assert unchanged & {position for position, reason, _ in forward if reason is StopReason.PROBE}
+    for expected in reversed(forward[:-1]):
+        stop = demo.timeline.reverse_continue()
+        assert (demo.instructions, stop.reason, stop.address) == expected
