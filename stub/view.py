@@ -44,6 +44,10 @@ class View:
         if self._start is None:
             self._start = self._now
 
+    def disown(self) -> None:
+        """The changes since `begin` are not the client's own, although it has asked for them."""
+        self._start = None
+
     def end(self) -> None:
         """The changes since `begin` were the client's own, so it knows of them.
 

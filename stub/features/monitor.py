@@ -46,6 +46,7 @@ class MonitorPackets(Feature[Monitor]):
                 out("\n")  # or the client's prompt would follow on the same line
             return b"OK" if succeeded or not self._answers_errors else b"E01"
 
+        connection.view.disown()  # gdb does not know what the command does
         connection.run_aside(work)
 
     def answer_errors(self, _: None) -> bytes:

@@ -52,6 +52,20 @@ def test_a_snapshot_restored(stopped: GdbSession, session: Session, demo: Demo) 
     assert stopped.continue_to_stop().pc == demo.address("strlen")  # at once, and it resumes
 
 
+@pytest.mark.parametrize("command", ["set $x5 = 77", "call fib 6"])
+def test_what_monitor_does_is_seen(session: Session, gdb_path: str, gdbinit: Path, command: str) -> None:
+    """As what others do is: gdb knows nothing of it."""
+    with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:
+        gdb.execute(f"file {DEMO}")
+        gdb.execute("tbreak *kfree")
+        gdb.continue_to_stop()
+        gdb.execute("info registers")
+        gdb.execute(f"monitor {command}")
+        registers = session.machine.registers
+        assert gdb.execute("print/x $pc").endswith(f" = {registers.pc:#x}\n")
+        assert gdb.execute("print/x $x5").endswith(f" = {registers.x[5]:#x}\n")
+
+
 def test_the_commands_in_gdb(session: Session, gdb_path: str, gdbinit: Path, demo: Demo) -> None:
     """Native where gdb has no command of that name, guest-restore where it has."""
     with GdbSession(session, gdb=gdb_path, gdbinit=gdbinit) as gdb:
