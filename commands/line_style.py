@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The look of the line that is typed, and of the status below it."""
+"""The look of the line that is typed, of the status below it, and of errors."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -91,3 +92,12 @@ def fitted(status: str, width: int) -> str:
         keep = max(length - over - 3, 4)
         parts[index] = parts[index][: (keep + 1) // 2] + "..." + parts[index][length - keep // 2 :]
     return "  ".join(parts)
+
+
+def wrapped(text: str, width: int) -> str:
+    """`text` with its lines broken between words. Indented lines, such as an expression above a caret, stay."""
+    lines = []
+    for line in text.split("\n"):
+        indented = line.startswith(" ") or not line
+        lines += [line] if indented else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)

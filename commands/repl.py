@@ -24,7 +24,7 @@ from armprobe.machine import MachineError, host_files
 
 from .completer import SessionCompleter, tab_binding
 from .errors import CommandError
-from .line_style import STYLE, CommandLexer, fitted
+from .line_style import STYLE, CommandLexer, fitted, wrapped
 from .parsing import split
 from .registry import Registry, Show
 from .render.errors import error_text
@@ -126,6 +126,10 @@ class Repl:
         assert self._output
         return fitted(self._session.status(), self._output.get_size().columns)
 
+    def _wrapped(self, text: str) -> str:
+        """`text` for the terminal's width, if there is one."""
+        return text if self._output is None else wrapped(text, self._output.get_size().columns)
+
     def _prompt_once(self, read: Callable[[], str]) -> None:
         try:
             text = read()
@@ -142,7 +146,7 @@ class Repl:
             else:
                 outcome = self._runner.run(line, self._show, self._write)
             if outcome.error:
-                self._write(f"error: {error_text(outcome.error)}")
+                self._write(self._wrapped(f"error: {error_text(outcome.error)}"))
             if self._session.finished:
                 break
             if self._after is not None:

@@ -7,7 +7,7 @@ import pytest
 from prompt_toolkit.document import Document
 
 from armprobe.commands.catalog import registry
-from armprobe.commands.line_style import CommandLexer, fitted
+from armprobe.commands.line_style import CommandLexer, fitted, wrapped
 
 REGISTRY = registry()
 
@@ -63,3 +63,13 @@ def test_a_status_fits() -> None:
         assert text.startswith("linux  ")
         assert text.endswith("gdb: :1234")
     assert len(fitted(status, 5)) == 5
+
+
+def test_errors_break_between_words() -> None:
+    error = "error: there is no symbol 'conut', nor has kfree an argument of that name: it has p\n  conut > 3\n  ^\n"
+    assert wrapped(error, 200) == error
+    lines = wrapped(error, 40).split("\n")
+    assert max(map(len, lines)) <= 40
+    assert " ".join(lines[:-3]) == error.split("\n")[0]
+    assert lines[-3:] == ["  conut > 3", "  ^", ""]
+    assert wrapped(f"error: {'x' * 50}\n", 40) == f"error:\n{'x' * 50}\n", "no name is broken"
