@@ -36,7 +36,7 @@ def unknown_name(name: str, why: str, scope: Scope) -> str:
         plain += f", nor has {scope.event_name} a field of that name"
         if meant := did_you_mean(name, scope.fields):
             return plain + meant
-    return plain + asks + near if asks else plain + scope.few_variables
+    return plain + asks + near + scope.few_variables
 
 
 def unknown_arguments(scope: Scope) -> str:
