@@ -72,11 +72,14 @@ def values_text(hit: Hit, kprobes: Kprobes | None = None) -> str:
         return hit.note
     if isinstance(hit.data, TraceRecord):
         return hit.data.text
+    recorded = {name: _shown(value) for name, value in hit.data.items()}
     named = None if kprobes is None or hit.missing else kprobes.hit_values(hit)
-    if named is None:
-        chosen = hit.recorded if hit.missing else {"x0": hit.words[0]}
-        named = {name: f"{value:#x}" for name, value in chosen.items()}
-    return " ".join(f"{name}={text}" for name, text in (named | {n: _shown(v) for n, v in hit.data.items()}).items())
+    if named is not None:
+        values = [*(named | recorded).items()]  # the text of an argument instead of its address
+    else:
+        words = hit.recorded if hit.missing else {"x0": hit.words[0]}
+        values = [*((name, f"{word:#x}") for name, word in words.items()), *recorded.items()]
+    return " ".join(f"{name}={text}" for name, text in values)
 
 
 def trace_flags(record: TraceRecord, width: int) -> str:
