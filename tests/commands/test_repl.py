@@ -77,7 +77,8 @@ def typed(keys: PipeInput, session: ToySession, text: str) -> str:
     [
         ("probe kfree\r", PROBED),
         ("probe nothing\r", "error: there is no function nothing\n"),
-        ("defect\r", "error: this is a defect in armprobe: ZeroDivisionError: a defect of the command's own\n"),
+        # The terminal has 80 columns.
+        ("defect\r", "error: this is a defect in armprobe: ZeroDivisionError: a defect of the\ncommand's own\n"),
         ("probe 'x\rtick\r", "error: a quote is opened and never closed: 'x\ntick 1\n"),
         ("tick\r\r\r", "tick 1\ntick 2\ntick 3\n"),
         ("tick\rprobes\r\r", "tick 1\nnone\n"),
