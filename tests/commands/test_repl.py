@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import get_app_or_none
+from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
@@ -49,8 +50,12 @@ sys.exit(Repl(session, session.registry).run() if sys.stdin.isatty() else run_li
 class Screen(DummyOutput):
     """Keeps what the REPL writes, without what prompt_toolkit draws."""
 
-    def __init__(self) -> None:
-        self.text = ""
+    def __init__(self, columns: int = 1000) -> None:
+        self.text, self._columns = "", columns
+
+    def get_size(self) -> Size:
+        """Of the terminal."""
+        return Size(40, self._columns)
 
     def write_raw(self, data: str) -> None:
         if get_app_or_none() is None:
@@ -63,10 +68,10 @@ def keys() -> Iterator[PipeInput]:
         yield keys
 
 
-def typed(keys: PipeInput, session: ToySession, text: str) -> str:
+def typed(keys: PipeInput, session: ToySession, text: str, columns: int = 1000) -> str:
     """What is said in answer to the keys, after the banner."""
     keys.send_text(text)
-    screen = Screen()
+    screen = Screen(columns)
     assert Repl(session, session.registry, keys, screen).run() == 0
     assert screen.text.startswith(BANNER)
     return screen.text.removeprefix(BANNER)
@@ -77,8 +82,7 @@ def typed(keys: PipeInput, session: ToySession, text: str) -> str:
     [
         ("probe kfree\r", PROBED),
         ("probe nothing\r", "error: there is no function nothing\n"),
-        # The terminal has 80 columns.
-        ("defect\r", "error: this is a defect in armprobe: ZeroDivisionError: a defect of the\ncommand's own\n"),
+        ("defect\r", "error: this is a defect in armprobe: ZeroDivisionError: a defect of the command's own\n"),
         ("probe 'x\rtick\r", "error: a quote is opened and never closed: 'x\ntick 1\n"),
         ("tick\r\r\r", "tick 1\ntick 2\ntick 3\n"),
         ("tick\rprobes\r\r", "tick 1\nnone\n"),
@@ -98,6 +102,11 @@ def typed(keys: PipeInput, session: ToySession, text: str) -> str:
 )
 def test_typing(keys: PipeInput, session: ToySession, text: str, expected: str) -> None:
     assert typed(keys, session, text + LEAVE) == expected
+
+
+def test_an_error_fits_the_terminal(keys: PipeInput, session: ToySession) -> None:
+    said = typed(keys, session, "defect\r" + LEAVE, columns=80)
+    assert said == "error: this is a defect in armprobe: ZeroDivisionError: a defect of the\ncommand's own\n"
 
 
 def test_quit_leaves(keys: PipeInput, session: ToySession) -> None:
