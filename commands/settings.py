@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from armprobe.machine import MachineError, host_files
+from armprobe.machine.similar_names import similar
 
 from .errors import CommandError
 
@@ -79,9 +80,7 @@ class _Checked:
         known = {*_TEXTS, *_OTHERS, "probes", "aliases", "colour"}
         for name in self._found:
             if name not in known:
-                import difflib  # here, as a start needs none of it
-
-                near = difflib.get_close_matches(name, known, n=1)
+                near = similar(name, known, most=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
                 raise self._error(name, f"there is no such setting; {hint}")
         options: dict[str, Any] = {name: self._text(name) for name in _TEXTS if name in self._found}

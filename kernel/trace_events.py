@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.similar_names import similar
 
 from .code_references import addresses_formed
 from .code_tables import CodeTables
@@ -226,13 +227,11 @@ class TraceEvents(Mapping[str, TraceEvent]):
         """The event called `name`. Raises MachineError, saying why, if there is none."""
         events = self._events()
         if name not in events:
-            import difflib  # here, as a start needs none of it
-
             bare = name.rpartition(":")[2]
             close = (
                 [each for each in events if each.rpartition(":")[2] == bare]
                 or [each for each in events if bare and bare in each]
-                or difflib.get_close_matches(name, events, n=1)
+                or similar(name, events, most=1)
             )
             hint = f"; there is {', '.join(sorted(close)[:3])}" if close else "; tracepoints lists them"
             raise MachineError(f"this kernel has no event {name!r}{hint}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import armprobe
 from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
+from armprobe.machine.similar_names import similar
 
 from .bundle import BUNDLE
 from .check_kernel import CHECK_KERNEL
@@ -127,7 +128,5 @@ def _look_for_mistake(parser: argparse.ArgumentParser, words: Sequence[str]) -> 
     word = words[0] if words else ""
     if not word or word.startswith("-") or "/" in word or word in ("demo", "linux") or os.path.lexists(word):
         return
-    import difflib  # here, as a start needs none of it
-
-    if near := difflib.get_close_matches(word, _RUN, n=1):
+    if near := similar(word, _RUN, most=1):
         parser.error(f"there is no verb and no file {word!r}: did you mean armprobe {near[0]}?")
