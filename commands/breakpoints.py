@@ -13,7 +13,7 @@ from armprobe.session.breakpoints import Breakpoint, Kind
 
 from .declaration import Arg, Arguments, Clause, Command, size
 from .errors import CommandError
-from .locations import complete_symbol, place
+from .locations import PLACE, complete_symbol, place
 from .named_memory import MOST, named_memory
 from .probe import unregister
 from .program import SessionScope, refused
@@ -78,7 +78,8 @@ def _added(
 
 
 def _delete(session: Session, arguments: Arguments) -> BreakpointsChanged | Changed:
-    points, words = session.breakpoints, [word for word in arguments.numbers if arguments.numbers != ("all",)]
+    points = session.breakpoints
+    words: tuple[str, ...] = () if arguments.numbers == ("all",) else arguments.numbers
     probes = [word for word in words if word.isdecimal() and int(word) in session.probes]
     if len(words) == 1 and probes:
         return unregister(session, words[0])
@@ -99,12 +100,6 @@ def _list(session: Session, arguments: Arguments) -> BreakpointRows:
     return BreakpointRows(breakpoint_row(session, point) for point in session.breakpoints.values())
 
 
-_PLACE: Final = Arg(
-    "place",
-    "SYMBOL, SYMBOL+0x10, FILE:LINE, an address or $REGISTER (default: $pc)",
-    optional=True,
-    complete=complete_symbol,
-)
 _CONDITION: Final = Clause("if", "condition", "stop only where this C expression is true", last=True)
 _WATCHED: Final = (
     Arg("place", "SYMBOL, SYMBOL+0x10, an address, $REGISTER, or in C: list->next", complete=complete_symbol),
@@ -118,7 +113,7 @@ COMMANDS = (
         "A breakpoint leaves no trace in the guest. The condition is in C, as those of kprobe: at a function's entry\n"
         "its arguments have their names. A condition that has no value stops the guest, and the stop says why.\n"
         "Breakpoints and probes are numbered together: disable, enable and delete take the number of either.",
-        (_PLACE, _CONDITION),
+        (PLACE, _CONDITION),
         _break(temporary=False),
         aliases=("b", "br"),
         group=GROUP,
@@ -127,7 +122,7 @@ COMMANDS = (
     Command(
         "tbreak",
         "Stop the guest at an instruction, once.",
-        (_PLACE, _CONDITION),
+        (PLACE, _CONDITION),
         _break(temporary=True),
         aliases=("tb",),
         group=GROUP,

@@ -19,7 +19,7 @@ from armprobe.session.authority import Host, asker
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError
 from .inspect import disassembled_at
-from .locations import complete_symbol, location, place
+from .locations import PLACE, location, place
 from .perf_probe import source_text, sources
 from .stepping import caller, run_to, step_over
 from .stops import stopped
@@ -204,12 +204,6 @@ def _info_line(session: Session, arguments: Arguments) -> LineCode:
     return LineCode(shown, location(session, line.start), location(session, line.end))
 
 
-_PLACE: Final = Arg(
-    "place",
-    "SYMBOL, SYMBOL+0x10, FILE:LINE, an address or $REGISTER (default: $pc)",
-    optional=True,
-    complete=complete_symbol,
-)
 _COUNT: Final = Arg("count", "number of lines", type=integer, optional=True, default=1)
 
 COMMANDS = (
@@ -237,7 +231,7 @@ COMMANDS = (
     Command(
         "list",
         "Show the source around a place.",
-        (_PLACE,),
+        (PLACE,),
         _list,
         aliases=("l",),
         group="Inspection",
@@ -247,7 +241,7 @@ COMMANDS = (
     Command(
         "info line",
         "Show the source line of a place, and the addresses of its instructions.",
-        (_PLACE,),
+        (PLACE,),
         _info_line,
         group="Inspection",
         gdb=False,

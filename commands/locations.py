@@ -12,7 +12,7 @@ from armprobe.probes import is_pattern
 from armprobe.probes.tracepoint import PREFIX
 from armprobe.stub import Place
 
-from .declaration import integer
+from .declaration import Arg, integer
 from .errors import CommandError
 from .values import Location
 
@@ -93,6 +93,15 @@ def complete_symbol(session: Session, word: str) -> Iterable[str]:
         letters = "*".join(glob.escape(letter) for letter in word[:_LETTERS])
         found += [symbol.name for symbol in symbols.search(f"*{letters}*")]
     return found
+
+
+PLACE: Final = Arg(
+    "place",
+    "SYMBOL, SYMBOL+0x10, FILE:LINE, an address or $REGISTER (default: $pc)",
+    optional=True,
+    complete=complete_symbol,
+)
+"""Where code is, for commands that take the present place without one."""
 
 
 def is_event(word: str | int) -> TypeGuard[str]:
