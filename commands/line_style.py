@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -18,6 +17,7 @@ from .declaration import Command
 from .errors import CommandError
 from .parsing import without_comment
 from .registry import Registry
+from .render.help import filled
 
 STYLE: Final = Style.from_dict(
     {
@@ -99,5 +99,5 @@ def wrapped(text: str, width: int) -> str:
     lines = []
     for line in text.split("\n"):
         indented = line.startswith(" ") or not line
-        lines += [line] if indented else textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        lines += [line] if indented else filled(line, width)
     return "\n".join(lines)

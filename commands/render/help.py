@@ -34,26 +34,26 @@ def _(value: values.CommandsFound) -> str:
 
 def command_help(value: values.CommandHelp, width: int) -> str:
     """The help of a command in lines of at most `width` characters, where words are not longer than that."""
-    lines = [*_filled(value.summary, width), *_filled(f"Usage: {value.usage}", width, 7)]
+    lines = [*filled(value.summary, width), *filled(f"Usage: {value.usage}", width, 7)]
     for paragraph in value.details.split("\n\n") if value.details else ():
         lines += ["", *_paragraph(paragraph, width)]
     if value.arguments:
         column = 4 + max(len(argument.label) for argument in value.arguments)
         lines.append("")
         for argument in value.arguments:
-            lines += _filled(f"{f'  {argument.label}':<{column}}{argument.help}", width, column)
+            lines += filled(f"{f'  {argument.label}':<{column}}{argument.help}", width, column)
     if value.aliases:
-        lines += ["", *_filled(f"Also: {', '.join(value.aliases)}", width)]
+        lines += ["", *filled(f"Also: {', '.join(value.aliases)}", width)]
     if value.touches:
-        lines += ["", *_filled(value.touches, width)]
+        lines += ["", *filled(value.touches, width)]
     if value.related:
-        lines += ["", *_filled(f"Related: {', '.join(value.related)}", width)]
+        lines += ["", *filled(f"Related: {', '.join(value.related)}", width)]
     return "\n".join(lines) + "\n"
 
 
 def commands_found(value: values.CommandsFound, width: int) -> str:
     """The commands that were found, in lines of at most `width` characters."""
-    return "\n".join([*_summaries(value, width), *_filled("help COMMAND says more.", width)]) + "\n"
+    return "\n".join([*_summaries(value, width), *filled("help COMMAND says more.", width)]) + "\n"
 
 
 def _summaries(commands: Sequence[values.CommandSummary], width: int) -> list[str]:
@@ -61,7 +61,7 @@ def _summaries(commands: Sequence[values.CommandSummary], width: int) -> list[st
     return [
         line
         for command in commands
-        for line in _filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
+        for line in filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
     ]
 
 
@@ -72,8 +72,8 @@ def command_list(value: values.CommandList, width: int) -> str:
     for group, commands in groupby(value, key=lambda command: command.group):
         lines += [group] if group else []
         for command in commands:
-            lines += _filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
-    lines += _filled(
+            lines += filled(f"{f'  {command.name}':<{column}}{command.summary}", width, column)
+    lines += filled(
         "help COMMAND says more, help WORD finds what is about a word; a command may be shortened as long as it stays "
         "unique.",
         width,
@@ -85,10 +85,10 @@ def _paragraph(text: str, width: int) -> list[str]:
     """A paragraph; one with indented lines, such as an example, stays as it is."""
     if re.search(r"(?m)^ ", text):
         return text.split("\n")
-    return _filled(text.replace("\n", " "), width)
+    return filled(text.replace("\n", " "), width)
 
 
-def _filled(text: str, width: int, column: int = 0) -> list[str]:
+def filled(text: str, width: int, column: int = 0) -> list[str]:
     """Lines of words, from the second one on set off by `column` blanks where that leaves room."""
     indent = " " * column if column <= width // 2 else "      "
     return textwrap.wrap(
