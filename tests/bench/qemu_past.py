@@ -21,7 +21,7 @@ from armprobe.clients.gdb_session import GdbSession
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import READY, build_initramfs, fetch_kernel
 from armprobe.guests.linux.debian.initramfs import init
-from tests.bench.stubs import BOARD, QEMU, tool
+from tests.bench.stubs import BOARD, QEMU, tool, wait_for
 from tests.linux.load import load  # tests have no import name to go by
 
 _SECONDS: Final = 10
@@ -43,9 +43,7 @@ def going_back(scale: float) -> dict[str, float]:
         socket, options = folder / "gdb", folder / "gdbinit"
         options.write_text("set architecture aarch64\n")
         with _run(folder, "replay", "-S", "-gdb", f"unix:{socket},server=on,wait=off") as process:
-            while not socket.exists():
-                assert process.poll() is None, "QEMU ended before it listened"
-                time.sleep(0.02)
+            wait_for(socket, process, QEMU)
             with GdbSession(f"unix:{socket}", gdb=debugger, gdbinit=options, timeout=600) as gdb:
                 return _measured(gdb, function)
 

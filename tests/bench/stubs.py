@@ -55,6 +55,15 @@ def _qemu(folder: Path, core: int) -> Iterator[str]:
         yield address
 
 
+def wait_for(socket: Path, process: subprocess.Popen[bytes], name: str) -> None:
+    """Wait until a process listens at `socket`."""
+    deadline = time.monotonic() + 60
+    while not socket.exists():
+        assert process.poll() is None, f"{name} ended before it listened"
+        assert time.monotonic() < deadline, f"{name} does not listen"
+        time.sleep(0.02)
+
+
 @contextmanager
 def _process(command: list[str], socket: Path, core: int) -> Iterator[str]:
     """Run a program on a core until the end, from when it listens at `socket`; the address of that."""
@@ -65,11 +74,7 @@ def _process(command: list[str], socket: Path, core: int) -> Iterator[str]:
     finally:
         os.sched_setaffinity(0, ours)
     try:
-        deadline = time.monotonic() + 60
-        while not socket.exists():
-            assert process.poll() is None, f"{command[0]} ended before it listened"
-            assert time.monotonic() < deadline, f"{command[0]} does not listen"
-            time.sleep(0.02)
+        wait_for(socket, process, command[0])
         for task in os.listdir(f"/proc/{process.pid}/task"):
             os.sched_setaffinity(int(task), {core})  # threads that they start inherit it
         yield f"unix:{socket}"
