@@ -94,8 +94,8 @@ def load(
     replaces the default command line, and `append` is added at the end. `memory` is in bytes, or a text such as "256M".
     `cpu` is a model of `engine.CPU_MODELS`. `kaslr` lets a Linux kernel move to an address that this seed (1 to
     2**64 - 1) decides; without it the kernel does not move. With `history` False, the machine keeps no history and
-    cannot go back; `history_memory`, given like `memory`, is how much the history may take. There is a checkpoint each
-    `history_interval` milliseconds of execution (5 to 60,000), and going to a position takes that long at most, about.
+    cannot go back; `history_memory`, given like `memory`, is how much the history may take. Going to a position takes
+    `history_interval` milliseconds (5 to 60,000) at most, about: there is a checkpoint each half of that, if possible.
     With `history_folder`, the memory of checkpoints is in an unnamed file there. `disk` is the image of a disk, a file
     that is never written: a virtio block device. A snapshot with a disk needs the same image again.
     Raises MachineError, saying what is wrong, for anything that cannot be run.

@@ -177,8 +177,8 @@ def add_loading(parser: argparse.ArgumentParser, eras: str = "") -> None:
     room = "memory that the history may take, such as 1G; beyond it the oldest part is dropped (default: 512M)"
     parser.add_argument("--history-memory", metavar="SIZE", help=room)
     apart = (
-        "milliseconds that the guest runs from one checkpoint to the next, which is how long going to a position takes "
-        f"at most, about (default: {HISTORY_INTERVAL})"
+        "milliseconds that going to a position takes at most, about: checkpoints are half as far apart, if possible "
+        f"(default: {HISTORY_INTERVAL})"
     )
     parser.add_argument("--history-interval", type=int, metavar="MS", help=apart)
     spilled = "keep the memory of checkpoints in an unnamed file in FOLDER, and not in memory"

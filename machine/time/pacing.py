@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When a checkpoint is taken while the guest runs: at distances, and for no more than a share of the time."""
+"""When a checkpoint is taken while the guest runs: after some time, and for no more than a share of the time."""
 
 from __future__ import annotations
 
@@ -9,37 +9,49 @@ from collections.abc import Iterator
 from typing import Final
 
 RATE: Final = 200_000
-"""Instructions that a guest executes in a millisecond, about."""
+"""Instructions that a guest executes in a millisecond, at most: in a loop, and on a usual computer."""
 INTERVAL: Final = 200
-"""Milliseconds that it takes to execute what is between two checkpoints."""
+"""Milliseconds that it takes to get to a position."""
+_WAY: Final = 2  # a half of the interval is executed again at most. The rest is for all else that it takes to get there
 _SHARE: Final = 30  # a checkpoint may take a 30th of the time since the last one was taken
+_LEAST: Final = 20  # of the spacing in instructions: less is executed again soon, also where the guest had to wait
+_AGAIN: Final = 2  # times as many checkpoints, which may cost as many times more, where somebody goes back and forth
 
 
 class Pacing:
-    """When the next checkpoint is taken: `spacing` instructions after the last one, or later."""
+    """When the next checkpoint is taken: when the last one is half the interval ago, or later."""
 
     def __init__(self) -> None:
         self.spacing = INTERVAL * RATE
+        """The interval, as the instructions that a guest executes in it, at most."""
         self._last = 0  # the position from which the distance counts
-        self._taken_at = self._cost = 0.0
+        self._last_at = self._cost = 0.0
 
     def begin(self, position: int) -> None:
-        """The last checkpoint is that at `position`."""
-        self._last = position
+        """The last checkpoint is that at `position`, where the machine is now."""
+        self._last, self._last_at = position, time.monotonic()
 
     def due(self, position: int) -> bool:
-        """Whether to take a checkpoint. If it would take too much of the time, it is due some instructions later."""
-        if position < self._last + self.spacing:
+        """Whether to take a checkpoint."""
+        return self._due(position, 1)
+
+    def due_again(self, position: int) -> bool:
+        """Whether to take one in a replay, for what is executed there next."""
+        return self._due(position, _AGAIN)
+
+    def _due(self, position: int, times: int) -> bool:
+        spacing = self.spacing // times
+        if position < self._last + spacing // _LEAST:
             return False
-        if time.monotonic() - self._taken_at < _SHARE * self._cost:
-            self._last = position - self.spacing + self.spacing // 8
-            return False
-        return True
+        passed = time.monotonic() - self._last_at
+        return passed >= max(spacing / RATE / 1000 / _WAY, _SHARE / times * self._cost)
 
     @contextlib.contextmanager
     def taking(self, position: int) -> Iterator[None]:
         """A context in which a checkpoint is taken at `position`."""
-        self._last, began = position, time.monotonic()
-        yield
-        self._taken_at = time.monotonic()
-        self._cost = self._taken_at - began
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.begin(position)
+            self._cost = self._last_at - began

@@ -182,15 +182,15 @@ def last_stop(timeline: Timeline, machine: Machine, hits: bool) -> Stop:
 
     `hits`: stops within hits at the present position count too, such as the return of a call to a breakpoint here.
     """
-    limit = before = timeline.position
+    limit = before = here = timeline.position
     while (kept := _last_kept(timeline, before)) is not None:
         last, same = None, 0  # the position of the last stop, and how many stops there are at that
-        for _ in _stops(timeline, machine, kept, limit, hits, keep=True):
+        for _ in _stops(timeline, machine, kept, limit, hits, leaving=limit == here):  # most stops are near
             last, same = timeline.position, same + 1 if timeline.position == last else 1
         if last is not None:
             start = kept if last == kept.position else _last_kept(timeline, last)
             assert start is not None
-            for stop in _stops(timeline, machine, start, limit, hits, keep=False):
+            for stop in _stops(timeline, machine, start, limit, hits, leaving=False):
                 same -= timeline.position == last
                 if not same:
                     return stop
@@ -205,33 +205,22 @@ def _last_kept(timeline: Timeline, position: int) -> Kept | None:
     return next(iter(timeline.kept_before(position)), None)
 
 
-def _piece(timeline: Timeline) -> int:
-    """The distance in instructions of the checkpoints that a search takes, so that its last part is short."""
-    return max(1, timeline.pacing.spacing // _PIECES)
-
-
-def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, hits: bool, keep: bool) -> Iterator[Stop]:
-    """Run from a checkpoint on. Yields each stop before `limit`, with the machine in it. `keep`: take checkpoints.
+def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, hits: bool, leaving: bool) -> Iterator[Stop]:
+    """Run from a checkpoint on, `leaving` others. Yields each stop before `limit`, with the machine in it.
 
     `hits`: also those at `limit` that are within a hit, which come before the guest gets there.
     """
     timeline.restore_kept(kept)
-    run = None
     while timeline.position < limit or (hits and timeline.position == limit and in_hit(machine)):
-        end = min(limit, timeline.position + _piece(timeline)) if keep else limit
-        with timeline.quietly():
-            stop = machine.scheduler.run(None, end - timeline.position, interrupts=True, run=run)
-        run = None
+        with timeline.quietly(leaving):
+            stop = machine.scheduler.run(None, limit - timeline.position, interrupts=True)
         if stop.reason is StopReason.INTERRUPTED:
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
-        if stop.reason is StopReason.INSTRUCTIONS and timeline.position < limit:
-            timeline.take()
-            run = machine.scheduler.last_run  # a breakpoint here has not been met
-        elif stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
+        if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
             return
-        elif stop.reason not in REPORTED or changes_nothing(stop):
+        if stop.reason not in REPORTED or changes_nothing(stop):
             continue
-        elif timeline.position < limit or (hits and in_hit(machine)):
+        if timeline.position < limit or (hits and in_hit(machine)):
             yield stop
 
 
@@ -371,6 +360,11 @@ def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -
             if watcher.last is not None:
                 break
         return watcher.found(timeline, machine)
+
+
+def _piece(timeline: Timeline) -> int:
+    """The distance in instructions of the checkpoints that a search takes, so that its last part is short."""
+    return max(1, timeline.pacing.spacing // _PIECES)
 
 
 def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
     from .checkpoint import Checkpoint
 
-_NEAR: Final = 2_000_000  # instructions, some 10 ms: a way for which no checkpoint is taken
+_NEAR: Final = 300_000  # instructions, some 10 ms of Linux at work: a way for which no checkpoint is taken
 _SHORT: Final = 100_000  # instructions before a position gone to, at which a checkpoint is taken for steps back from it
+_STRIDE: Final = 500_000  # instructions of a replay after which it is time for a checkpoint, or not
 MEMORY: Final = 512 << 20
 
 
@@ -52,6 +53,7 @@ class Timeline:
         self.live = True
         self.going = False
         """Whether the machine is on its way to a position, which nobody but the timeline sees."""
+        self._leaving = False  # whether it takes checkpoints on that way
         self.pacing = Pacing()
         self.tree = Branches(machine, memory)
         """The branches with all that is kept of them."""
@@ -188,7 +190,10 @@ class Timeline:
             return
         if not self.live and not self.diverting:
             if not self.replay.handlers and not self._finishing():
-                self._replay_due(run)
+                self.replay_due(run)
+                if self._leaving and depth == 1 and not self.live:
+                    self._take_if(self.pacing.due_again(self.position))
+                    run.limit = min(self.position + _STRIDE, self.end if run.limit is None else run.limit)
             if not self.live:
                 return
         run.limit, run.interrupts = run.end, run.asked
@@ -197,11 +202,14 @@ class Timeline:
         if run.interrupts is not self.replay.interrupts:
             self.replay.interrupts = run.interrupts
             self._mark(Marker.MODE, "", run.interrupts)
-        if self.pacing.due(self.position):
-            with contextlib.suppress(MachineError):  # the disk is full: the guest goes on without this one
-                self.take()
+        self._take_if(self.pacing.due(self.position))
         if self.tree.full:
             self._shorten()
+
+    def _take_if(self, due: bool) -> None:
+        if due:
+            with contextlib.suppress(MachineError):  # the disk is full: the guest goes on without this one
+                self.take()
 
     def _finishing(self) -> bool:
         """Whether the guest is at the end of the history, but in a hit whose handlers have been called before that."""
@@ -232,7 +240,8 @@ class Timeline:
         self.tree.shorten()
         self.shortened = True
 
-    def _replay_due(self, run: Run) -> None:
+    def replay_due(self, run: Run) -> None:
+        """Enter what is due here again. At the end of the history, the machine is live then."""
         current = self.tree.current
         self.live = self.replay.due(run, current.end, current.end_time)
 
@@ -362,22 +371,6 @@ class Timeline:
                 for put_back, saved in recorded:
                     put_back(saved)
 
-    def go_into(self, position: int, reach: Callable[[], bool]) -> bool:
-        """Have `reach` run from just before `position` into a stage of a hit there. Returns what that returned."""
-        self.replay_from_before(position - 1)
-        current = self.tree.current
-        end = current.end
-        current.end = max(end, position + 1)  # until there it is the past: no handler is called
-        try:
-            with self.quietly():
-                reached = reach()
-        finally:
-            current.end = end
-        if reached and position == end:
-            assert self._machine.scheduler.last_run is not None
-            self._replay_due(self._machine.scheduler.last_run)
-        return reached
-
     @contextlib.contextmanager
     def diversion(self) -> Iterator[Checkpoint]:
         """A context for something done to look at the past: afterwards the guest and its history are as before.
@@ -448,7 +441,7 @@ class Timeline:
             self.restore_kept(base)
         way = position - self.position
         if way > _NEAR and position - self.start > _SHORT:
-            self.replay_to(position - _SHORT)
+            self.replay_to(position - _SHORT, leaving=True)
             self.take()
         self.replay_to(position)
         if position == self.end:
@@ -471,10 +464,11 @@ class Timeline:
             self.replay.applying = outer
         self.replay.cursor, self.replay.interrupts = kept.events, kept.interrupts
         self._log.find_orphans(self.replay.cursor)
+        self.pacing.begin(kept.position)
 
-    def replay_to(self, position: int) -> None:
-        """Run to `position` as the history says, without anybody noticing."""
-        with self.quietly():
+    def replay_to(self, position: int, leaving: bool = False) -> None:
+        """Run to `position` as the history says, without anybody noticing, and leave checkpoints if asked to."""
+        with self.quietly(leaving):
             while True:
                 stop = self._machine.scheduler.run(None, max(0, position - self.position), interrupts=True)
                 if stop.reason is StopReason.INSTRUCTIONS or (stop.reason.final and self.position >= position):
@@ -488,13 +482,15 @@ class Timeline:
         """At the end of the history, enter what entered there."""
         run = self._machine.core.run_loop.begin(None, True, self.position)
         with self.quietly():
-            self._replay_due(run)
+            self.replay_due(run)
 
     @contextlib.contextmanager
-    def quietly(self) -> Iterator[None]:
-        outer, self.going = self.going, True
+    def quietly(self, leaving: bool = False) -> Iterator[None]:
+        """A context for replays. They leave checkpoints, near to each other, if more is executed there soon."""
+        outer = self.going, self._leaving
+        self.going, self._leaving = True, leaving
         try:
             with self._machine.console.muted():
                 yield
         finally:
-            self.going = outer
+            self.going, self._leaving = outer

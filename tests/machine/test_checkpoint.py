@@ -30,7 +30,7 @@ def kind(request: pytest.FixtureRequest) -> type[DirtyPages]:
 
 @pytest.fixture
 def demo(kind: type[DirtyPages]) -> Machine:
-    return following(machine.load("demo", memory="4M"), kind)
+    return following(machine.load("demo", memory="4M", history=False), kind)  # with no checkpoints but those below
 
 
 def following(guest: Machine, kind: type[DirtyPages]) -> Machine:
