@@ -7,6 +7,7 @@ before has begun, and take the last that they find. A search for the first goes 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
-_PIECES: Final = 8  # of the distance between two checkpoints
+_PIECES: Final = 8  # into which the way between two checkpoints is divided
+_WATCHED: Final = 100_000  # instructions, some 100 ms: most of that is to translate code again, for the hooks on memory
+_IN_VAIN: Final = 4  # pieces watched without a write, after which the page is taken to be written all the time
 Holds = Callable[["Machine"], object]
 Looked = Callable[[int], None]
 REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
@@ -301,6 +304,11 @@ class _Watcher:
         self._hooks.clear()
         self._core.access_stop.end()
 
+    @property
+    def watches(self) -> bool:
+        """Whether it notes writes now."""
+        return bool(self._hooks)
+
     def _page_before(self, virtual: int, physical: int) -> int | None:
         """The physical end of the page before, from where a write reaches into this one, if that has another place."""
         offset = virtual % PAGE
@@ -362,30 +370,37 @@ def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -
         return watcher.found(timeline, machine)
 
 
-def _piece(timeline: Timeline) -> int:
-    """The distance in instructions of the checkpoints that a search takes, so that its last part is short."""
-    return max(1, timeline.pacing.spacing // _PIECES)
-
-
 def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
     """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position.
 
     The engine is slow while it watches memory, so parts of the history are left out in which nothing has written to a
-    page of those bytes. The others are divided before.
+    page of those bytes. The others are divided before, as long as that leaves something out.
     """
     limit = timeline.position
-    watcher = _Watcher(timeline, machine, address, size)
+    watcher, in_vain = _Watcher(timeline, machine, address, size), 0
     with timeline.excursion():
-        while watcher.last is None and (kept := _last_kept(timeline, limit)) is not None:
-            if not _is_untouched(timeline, machine, kept, limit, watcher.pages):
-                if _divide(timeline, kept, limit):
-                    continue
-                watcher.limit = limit
-                with watcher:
+        with contextlib.ExitStack() as watching:
+            while watcher.last is None and (kept := _last_kept(timeline, limit)) is not None:
+                if _is_untouched(timeline, machine, kept, limit, watcher.pages):
+                    in_vain = 0
+                else:
+                    if in_vain < _IN_VAIN and limit - kept.position > 2 * _least_watched(timeline):
+                        watching.close()
+                        if _divide(timeline, kept, limit):
+                            continue
+                    if not watcher.watches:
+                        watching.enter_context(watcher)
+                    watcher.limit = limit
                     timeline.restore_kept(kept)
                     timeline.replay_to(limit)
-            limit = kept.position
+                    in_vain += 1
+                limit = kept.position
         return watcher.found(timeline, machine)
+
+
+def _least_watched(timeline: Timeline) -> int:
+    """The instructions of the pieces that are not divided any more."""
+    return max(1, min(_WATCHED, timeline.pacing.spacing // _PIECES))
 
 
 def _is_untouched(timeline: Timeline, machine: Machine, kept: Kept, limit: int, pages: list[int]) -> bool:
@@ -398,10 +413,10 @@ def _is_untouched(timeline: Timeline, machine: Machine, kept: Kept, limit: int, 
 
 def _divide(timeline: Timeline, kept: Kept, limit: int) -> bool:
     """Take checkpoints between one and `limit`. Returns whether there are any now."""
-    if limit - kept.position <= 2 * _piece(timeline):
-        return False
+    way = limit - kept.position
+    pieces = min(_PIECES, way // _least_watched(timeline))
     timeline.restore_kept(kept)
-    for position in range(kept.position + _piece(timeline), limit, _piece(timeline)):
-        timeline.replay_to(position)
+    for number in range(1, pieces):
+        timeline.replay_to(kept.position + way * number // pieces)
         timeline.take()
     return _last_kept(timeline, limit) is not kept
