@@ -11,8 +11,9 @@ import re
 import shlex
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from armprobe.expressions.errors import Unexpected
 from armprobe.machine.similar_names import did_you_mean
@@ -52,12 +53,24 @@ _OF_BPFTRACE: Final = re.compile(
 """What a program begins with (man bpftrace, "Probes")."""
 
 
+class Listed(NamedTuple):
+    """A command by its names. `read` returns the command, whose file it may have to import first."""
+
+    name: str
+    aliases: tuple[str, ...]
+    read: Callable[[], Command]
+
+    @classmethod
+    def of(cls, command: Command) -> Self:
+        return cls(command.name, command.aliases, lambda: command)
+
+
 class Registry:
     """The commands of a session, by name. It adds ``help``, which is about the registry itself."""
 
-    def __init__(self, commands: Iterable[Command]) -> None:
+    def __init__(self, commands: Iterable[Command | Listed]) -> None:
         """Raises ValueError if two commands claim one name or alias."""
-        self.commands = tuple(commands)
+        self.listed = tuple(each if isinstance(each, Listed) else Listed.of(each) for each in commands)
         self._help = Command(
             "help",
             "Explain a command, or list all commands.",
@@ -74,12 +87,12 @@ class Registry:
             aliases=("?", "h"),
             gdb=False,
         )
-        self._by_name: dict[str, Command] = {}
-        for command in self.everything:
-            for name in (command.name, *command.aliases):
+        self._by_name: dict[str, Listed] = {}
+        for listed in (*self.listed, Listed.of(self._help)):
+            for name in (listed.name, *listed.aliases):
                 if name in self._by_name:
                     raise ValueError(f"two commands are called {name}")
-                self._by_name[name] = command
+                self._by_name[name] = listed
         self._aliases: dict[str, str] = {}
 
     def alias(self, name: str, line: str) -> None:
@@ -123,6 +136,11 @@ class Registry:
         name, slash, form = word.partition("/")
         return f"{name} /{form}{rest}" if name and slash else line
 
+    @cached_property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands in the order of their declaration, without ``help``."""
+        return tuple(listed.read() for listed in self.listed)
+
     @property
     def everything(self) -> tuple[Command, ...]:
         """The commands in the order of their declaration, then ``help``."""
@@ -131,19 +149,19 @@ class Registry:
     @property
     def names(self) -> list[str]:
         """The names of all commands, sorted; aliases are left out."""
-        return sorted({command.name for command in self._by_name.values()})
+        return sorted({listed.name for listed in self._by_name.values()})
 
     def find(self, name: str) -> Command:
         """The command of this name, alias or unique prefix of either. Raises `CommandError`."""
         if name in self._by_name:
-            return self._by_name[name]
+            return self._by_name[name].read()
         if name in self._aliases:
             name = split(self._aliases[name])[0].text
             return self.find(name)
-        single = ((known, command) for known, command in self._by_name.items() if " " not in known)
-        found = {command.name: command for known, command in single if known.startswith(name)}
+        single = ((known, listed) for known, listed in self._by_name.items() if " " not in known)
+        found = {listed.name: listed for known, listed in single if known.startswith(name)}
         if len(found) == 1:
-            return next(iter(found.values()))
+            return next(iter(found.values())).read()
         if found:
             raise CommandError(f"{name!r} could be {' or '.join(sorted(found))}: type more of it")
         if _OF_BPFTRACE.match(name):
@@ -163,7 +181,7 @@ class Registry:
         """
         command = self.find(words[0])
         longer = self._by_name.get(f"{command.name} {words[1]}") if len(words) > 1 else None
-        return (command, 1) if longer is None else (longer, 2)
+        return (command, 1) if longer is None else (longer.read(), 2)
 
     def run(self, session: Any, line: Line, show: Show) -> object:
         """Run one line and return its value; a blank line or a comment (``#`` first) does nothing.

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 from armprobe.machine import MachineError
 from armprobe.probes import ProbeError
 from armprobe.session.authority import Asker, acting_for
-from armprobe.stub import Place
 
 from .catalog import registry as all_commands
 from .catalog import with_plugins
-from .context import wanted_context
 from .errors import CommandError
-from .locations import located
 from .parsing import Line
 from .registry import Show
 from .render.errors import error_text
@@ -26,6 +23,7 @@ from .scripting import run_line
 
 if TYPE_CHECKING:
     from armprobe.session import Session
+    from armprobe.stub import Place
 
 
 class Shell:
@@ -85,6 +83,8 @@ class Shell:
 
     def debugger_context(self) -> str:
         """What is around the stop, if debuggers are to show it; else empty. For the owner's thread."""
+        from .context import wanted_context
+
         with acting_for(Asker.TRUSTED):
             shown = wanted_context(self._session)
         return "" if shown is None else as_text(shown)
@@ -103,6 +103,8 @@ class Shell:
 
     def place(self, word: str) -> Place | None:
         """The place that `word` names in a command; None if it names none. For the owner's thread."""
+        from .locations import located
+
         with contextlib.suppress(CommandError, MachineError):
             return located(self._session, word)
         return None

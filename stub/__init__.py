@@ -1,5 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`."""
+"""The GDB remote serial protocol: lets gdb and lldb attach to a machine that satisfies `Target`.
+
+What serves is imported on first use (PEP 562): not each session has a debugger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .address import PRIVATE
 from .errors import AddressInUse, StubError
@@ -31,7 +38,9 @@ from .target import (
     WatchpointHit,
     target_of,
 )
-from .transport import Server, serve
+
+if TYPE_CHECKING:
+    from .transport import Server, serve
 
 __all__ = [
     "PRIVATE",
@@ -66,3 +75,11 @@ __all__ = [
     "serve",
     "target_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Server", "serve"):
+        from . import transport
+
+        return getattr(transport, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ import contextlib
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.render.errors import error_text
@@ -19,9 +19,12 @@ from armprobe.guests.linux.debian import CLOUD
 from armprobe.machine import host_files
 from armprobe.machine.loaders.snapshot_file import is_snapshot
 from armprobe.session import Session
-from armprobe.stub import AddressInUse, Server, serve
+from armprobe.stub import AddressInUse
 
 from .options import LISTEN, OTHER_PORTS, Options
+
+if TYPE_CHECKING:
+    from armprobe.stub import Server
 
 
 def open_session(options: Options) -> Session:
@@ -134,6 +137,8 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
     wanted = options.listen or default
     if wanted is None or wanted == "none":
         return contextlib.nullcontext()
+    from armprobe.stub import serve  # which imports the stub
+
     try:
         server = serve(session, wanted, trust_tcp=options.trust_tcp)
     except AddressInUse:
@@ -147,6 +152,8 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
 
 def _next_free(session: Session, options: Options) -> Server:
     """The session's stub at the first port after that of `LISTEN` which is free, or at any."""
+    from armprobe.stub import serve
+
     host, _, port = LISTEN.rpartition(":")
     for other in range(int(port) + 1, int(port) + 1 + OTHER_PORTS):
         with contextlib.suppress(AddressInUse):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -14,6 +14,7 @@ from armprobe.commands.errors import CommandError
 from armprobe.commands.guest_time import TIMEOUT
 from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.guests.linux.cache import DEFAULT_LIMIT
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.machine.time.pacing import INTERVAL as HISTORY_INTERVAL
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
@@ -30,7 +31,7 @@ _ERA_HELP: Final = (
 )
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Options:
     """A command line. A field for which the verb has no argument has its default."""
 

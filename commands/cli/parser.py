@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,22 +15,7 @@ from armprobe.commands.settings import Settings, read_settings
 from armprobe.commands.terminal import ArgumentParser
 from armprobe.machine.similar_names import similar
 
-from .bundle import BUNDLE
-from .check_kernel import CHECK_KERNEL
-from .compare import COMPARE
-from .completion import COMPLETION
-from .computer import CACHE, DOCTOR
-from .drgn import DRGN
-from .gdb import GDB
-from .make_root import MAKE_ROOT
 from .options import Options, Verb
-from .prompt import LINUX, PROMPT
-from .query import QUERY
-from .run import RUN
-from .script import SCRIPT
-from .serve import SERVE
-from .tours import BUG_2015, DEMO
-from .verdicts import CHECK, DECODE
 
 _DESCRIPTION: Final = """\
 armprobe runs an ARMv8-A machine with Linux kprobes built into it. GDB can attach to it.
@@ -52,34 +38,41 @@ def _help(options: Options) -> int:
 
 
 HELP = Verb("help", "show the help of armprobe or of a verb", _help_arguments, _help)
-VERBS: Final = (
-    PROMPT,
-    SERVE,
-    GDB,
-    LINUX,
-    RUN,
-    SCRIPT,
-    QUERY,
-    DRGN,
-    DEMO,
-    BUG_2015,
-    DECODE,
-    CHECK,
-    COMPARE,
-    DOCTOR,
-    CACHE,
-    CHECK_KERNEL,
-    MAKE_ROOT,
-    BUNDLE,
-    COMPLETION,
-    HELP,
-)
-_RUN: Final = {verb.name: verb.run for verb in VERBS}
+VERBS: Final = {
+    "prompt": "prompt",
+    "serve": "serve",
+    "gdb": "gdb",
+    "linux": "prompt",
+    "run": "run",
+    "script": "script",
+    "query": "query",
+    "drgn": "drgn",
+    "demo": "tours",
+    "bug-2015": "tours",
+    "decode": "verdicts",
+    "check": "verdicts",
+    "compare": "compare",
+    "doctor": "computer",
+    "cache": "computer",
+    "check-kernel": "check_kernel",
+    "make-root": "make_root",
+    "bundle": "bundle",
+    "completion": "completion",
+    "help": "parser",
+}
+"""The file of each verb, which is imported when the verb is used."""
 _FOR_ALL: Final = ("-h", "--help", "--version")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser, with a subparser for each verb. Command lines, completion and the man page use it."""
+def verb(name: str) -> Verb:
+    """The verb of this name."""
+    file = importlib.import_module(f".{VERBS[name]}", __package__)
+    found: Verb = getattr(file, name.upper().replace("-", "_"))
+    return found
+
+
+def build_parser(names: Iterable[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+    """The parser, with a subparser for each of these verbs. Command lines, completion and the man page use it."""
     # The namespace has only the arguments that were given. `Options` has the defaults.
     common: dict[str, Any] = {
         "formatter_class": argparse.RawDescriptionHelpFormatter,
@@ -88,31 +81,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(prog="armprobe", description=_DESCRIPTION, **common)
     parser.add_argument("--version", action=_Version)
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
-        description = verb.description or verb.help
-        added = verbs.add_parser(verb.name, help=verb.help, description=description, **common)
-        verb.add_arguments(added)
+    for declared in map(verb, names):
+        description = declared.description or declared.help
+        added = verbs.add_parser(declared.name, help=declared.help, description=description, **common)
+        declared.add_arguments(added)
     return parser
 
 
 def parse(words: Sequence[str]) -> Options:
     """Parse the words of a command line. Raises SystemExit, after an explanation, if they are not a command line."""
     words, for_gdb = list(words), list[str]()
-    parser = build_parser()
-    if not words or words[0] not in (*_RUN, *_FOR_ALL):
-        _look_for_mistake(parser, words)
-        words.insert(0, PROMPT.name)
-    if words[0] == GDB.name and "--" in words:
+    if not words or words[0] not in (*VERBS, *_FOR_ALL):
+        _look_for_mistake(words)
+        words.insert(0, "prompt")
+    if words[0] == "gdb" and "--" in words:
         words, for_gdb = words[: words.index("--")], words[words.index("--") + 1 :]
+    parser = build_parser(words[:1]) if words[0] in VERBS else build_parser()
     namespace = parser.parse_args(words)
     namespace.for_gdb = for_gdb
     configured = not getattr(namespace, "no_config", True)
     return Options.from_namespace(namespace, read_settings(Path.cwd()) if configured else Settings())
-
-
-def run(options: Options) -> int:
-    """Run the verb and return the exit status."""
-    return _RUN[options.verb](options)
 
 
 class _Version(argparse._VersionAction):
@@ -123,10 +111,10 @@ class _Version(argparse._VersionAction):
         super().__call__(*arguments, **named)
 
 
-def _look_for_mistake(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def _look_for_mistake(words: Sequence[str]) -> None:
     """Look for a mistyped verb in the first word, which is taken for a guest."""
     word = words[0] if words else ""
     if not word or word.startswith("-") or "/" in word or word in ("demo", "linux") or os.path.lexists(word):
         return
-    if near := similar(word, _RUN, most=1):
-        parser.error(f"there is no verb and no file {word!r}: did you mean armprobe {near[0]}?")
+    if near := similar(word, VERBS, most=1):
+        build_parser().error(f"there is no verb and no file {word!r}: did you mean armprobe {near[0]}?")

@@ -15,7 +15,7 @@ from armprobe.commands.cli import man_page
 from armprobe.commands.cli.parser import VERBS, parse
 
 ARMPROBE = [sys.executable, "-m", "armprobe"]
-NAMES = [verb.name for verb in VERBS]
+NAMES = list(VERBS)
 
 
 def run(*words: str, **options: object) -> "subprocess.CompletedProcess[str]":
