@@ -9,12 +9,12 @@ for the gdb-side proxy and the reference manual all come from that declaration, 
 import contextlib
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias, TypeVar
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.session.authority import Host, described
 
 from .errors import CommandError
@@ -56,6 +56,8 @@ def _whole(word: str, unit: int) -> int:
         return int(word, 0)
     match = re.fullmatch(r"(\d{1,20}(?:\.\d{1,20})?)(?:e(\d{1,2})|([kMG]))", word, re.ASCII)
     if match is not None:
+        from decimal import Decimal
+
         number, exponent, letter = match.groups()
         scaled = Decimal(number) * (10 ** int(exponent) if exponent else unit ** (1 + "kMG".index(letter)))
         if scaled == int(scaled):
@@ -76,7 +78,7 @@ def path(session: Any, word: str) -> Path:
     return Path(word)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Arg:
     """An argument found by its position.
 
@@ -116,7 +118,7 @@ class Arg:
         return self.name.upper()
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Option:
     """An argument written ``name=value``, anywhere after the command's name; always optional.
 
@@ -145,7 +147,7 @@ class Option:
         return f"{self.name}="
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Clause:
     """An argument that follows a keyword, after all others, as in gdb's ``break f if x > 1``; always optional.
 
@@ -174,7 +176,7 @@ class Clause:
         return f"{self.keyword} {self.name.upper()}"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Command:
     """One command, for every front end.
 

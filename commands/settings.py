@@ -8,13 +8,13 @@ the project's wins; the command line wins over both.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from armprobe.machine import MachineError, host_files
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.similar_names import similar
 
 from .errors import CommandError
@@ -37,7 +37,7 @@ OF_GUEST: Final = frozenset(("guest", *_FILES, "cmdline", "append", "memory", "b
 """Settings that are about the guest that the file names, and mean nothing for another."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Settings:
     """What the files say. `options` has values of `cli.Options`, by name."""
 
@@ -60,6 +60,8 @@ class Settings:
     @classmethod
     def read(cls, path: Path) -> Self:
         """The settings in the file at `path`, whose relative paths are relative to it. Raises CommandError."""
+        import tomllib  # here, as most starts find no file
+
         try:
             found = tomllib.loads(host_files.read_text(path, _LONGEST))
         except MachineError as error:

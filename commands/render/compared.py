@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Final
 
@@ -39,6 +38,8 @@ def era_answers(value: values.EraAnswers, width: int) -> str:
 def _beside(left: tuple[str, list[str]], right: tuple[str, list[str]], column: int) -> Iterator[str]:
     yield _row(", ".join(left[1]), " ", ", ".join(right[1]), column)
     yield f"{'-' * column}   {'-' * column}\n"
+    from difflib import SequenceMatcher
+
     ours, theirs = left[0].splitlines()[:_MOST_LINES], right[0].splitlines()[:_MOST_LINES]
     for kind, start, end, other_start, other_end in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         for one, other in zip_longest(ours[start:end], theirs[other_start:other_end]):
