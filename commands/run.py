@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Stop, StopReason
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "Running"
 _QUIET: Final = 0.25  # seconds of guest time without output after which an answer on the console is complete
+_ANSWER_PART: Final = 20_000  # instructions after which what has been printed is shown
 _ANSWER_LIMIT: Final = 2_000_000_000  # instructions
 
 
@@ -113,11 +115,12 @@ def _console(session: Session, arguments: Arguments) -> Parts[ConsoleOutput | Co
 def _answer(session: Session) -> Parts[ConsoleAnswer]:
     """Run the guest until it has been quiet for a while, showing what it prints."""
     console, clock = session.machine.console, session.machine.clock
-    printed, waiting = "", False
+    printed, waiting, part = "", False, None
     quiet_since = clock.seconds
     start = session.machine.instructions
     while session.machine.instructions - start < _ANSWER_LIMIT:
-        stop = session.go(lambda: session.machine.run(instructions=500_000), waits=False)
+        stop = session.go(partial(session.machine.run, None, _ANSWER_PART, part), waits=False)
+        part = session.machine.scheduler.last_run
         new = console.read()
         if new:
             text = session.console_text.add(new)
