@@ -9,6 +9,7 @@ recognises as its own, unless the user forces it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -18,6 +19,7 @@ from typing import BinaryIO, Final
 
 from .errors import MachineError
 
+_PIECE: Final = 1 << 18  # bytes
 _LONGEST_SHOWN: Final = 200  # characters of a name in a message
 _KINDS: Final = {
     stat.S_IFDIR: "a folder",
@@ -59,11 +61,25 @@ def read_file(path: str | Path, most: int) -> bytes:
     Raises MachineError when it cannot be read or has more than `most` bytes.
     """
     with open_regular(path) as file, explained("read", path):
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
-        if size > most or len(data) > most:
-            raise MachineError(f"cannot read {shown(path)}: it has {size:,} bytes, and {most:,} are the limit")
+        _require_size(os.fstat(file.fileno()).st_size, path, most)
+        data = file.read(most + 1)
+        _require_size(len(data), path, most)
         return data
+
+
+def digest(path: str | Path, most: int) -> hashlib._Hash:
+    """A SHA-256 of the content of the regular file at `path`. Raises MachineError as `read_file` does."""
+    with open_regular(path) as file, explained("read", path):
+        _require_size(os.fstat(file.fileno()).st_size, path, most)
+        content = hashlib.sha256()
+        while piece := file.read(_PIECE):
+            content.update(piece)
+        return content
+
+
+def _require_size(size: int, path: str | Path, most: int) -> None:
+    if size > most:
+        raise MachineError(f"cannot read {shown(path)}: it has {size:,} bytes, and {most:,} are the limit")
 
 
 def read_text(path: str | Path, most: int, *, or_pipe: bool = False) -> str:

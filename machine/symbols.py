@@ -14,9 +14,10 @@ import struct
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import MachineError
 from .similar_names import did_you_mean
@@ -41,7 +42,7 @@ _OTHERS_SHOWN: Final = 3  # addresses of other symbols of one name
 _SUGGESTIONS_AMONG: Final = 2000  # names compared in full when one is unknown: 20 ms
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Symbol:
     """A name for `size` bytes at virtual `address`."""
 
@@ -349,8 +350,12 @@ class Symbols:
         symbols._kinds = data[kinds_at:columns_at]
         column = array("Q", data[columns_at:])
         symbols._addresses, symbols._sizes, symbols._sized = column[:count], column[count : 2 * count], column[-1] == 1
-        ordered = all(map(int.__le__, symbols._addresses, itertools.islice(symbols._addresses, 1, None)))
-        if len(symbols._names) != count or not ordered or max(symbols._kinds, default=0) >= len(_KINDS):
+        addresses = symbols._addresses.tolist()
+        if (
+            len(symbols._names) != count
+            or addresses != sorted(addresses)
+            or max(symbols._kinds, default=0) >= len(_KINDS)
+        ):
             raise damaged
         return symbols
 

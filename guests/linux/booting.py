@@ -34,6 +34,7 @@ from .debian import (
     with_disk,
 )
 
+_LARGEST: Final = board.RAM_END_MAX - board.RAM_BASE
 _STEP: Final = 20_000_000  # instructions between two checks of the console
 _BOOT_LIMIT: Final = 20_000_000_000  # instructions
 _SILENCE: Final = 2_000_000_000  # instructions without output after which a guest counts as booted
@@ -127,7 +128,7 @@ def prepared() -> Path | None:
 
 def _key(kernel: Path, ramdisk: bytes, line: str, size: int, kaslr: int | None, disk: Path | None) -> str:
     """A digest of what a snapshot is made of, the code that makes it included."""
-    key = hashlib.sha256(_read(kernel))
+    key = host_files.digest(kernel, _LARGEST)
     seed = b"" if kaslr is None else str(kaslr).encode()
     parts = [ramdisk, line.encode(), seed, str(size).encode(), str(VERSION).encode(), machine.build_id()]
     if disk is not None:
@@ -150,7 +151,7 @@ def _made_of(kernel: Path, initrd: Path | None, line: str, memory: str, disk: Pa
 
 
 def _read(path: Path) -> bytes:
-    return host_files.read_file(path, board.RAM_END_MAX - board.RAM_BASE)
+    return host_files.read_file(path, _LARGEST)
 
 
 def boot(guest: Machine) -> bytes:

@@ -13,12 +13,12 @@ import functools
 import itertools
 import os
 import struct
-from dataclasses import dataclass
 
 import unicorn
 from unicorn import arm64_const as reg
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .engine import engine_handle, new_engine, read_system_register, write_system_register
 from .instruction_words import NOP, brk
@@ -41,7 +41,7 @@ _SYSTEM_REGISTERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Layout:
     """Byte offsets into the CPU context.
 
@@ -134,12 +134,12 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
     context = engine.context_save()  # reused for all images: part of a new context is not initialised
 
     def changed_by(bit: int) -> set[int]:
-        images = []
+        images: list[tuple[int, ...]] = []
         for value in (_EL1H_MASKED, _EL1H_MASKED ^ bit):
             engine.reg_write(reg.UC_ARM64_REG_PSTATE, value)
             engine.context_update(context)
-            images.append(bytes(context))
-        return {i & ~3 for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
+            images.append(struct.unpack(f"<{len(bytes(context)) // 4}I", bytes(context)))
+        return {4 * i for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
 
     found = {"nf": changed_by(1 << 31)}
     bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "btype": 1 << 10, "pstate": 1 << 20}

@@ -25,16 +25,18 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import unicorn
 
 from armprobe.machine import board, host_files
+from armprobe.machine.core.calibration import calibrate
 from armprobe.machine.core.engine import CPU_MODELS
 from armprobe.machine.errors import MachineError
 from armprobe.machine.field_checks import U32, U63, integer, misfit, record, row, several, text
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.memory.bus import Backing
 from armprobe.machine.memory.dirty_pages import filled
 from armprobe.machine.memory.disk_image import MOST_WRITTEN
@@ -102,7 +104,7 @@ _FIELDS: Final = {
 }
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedMachine:
     """The content of the snapshot file at `path`. `memories` are private and writable.
 
@@ -234,19 +236,26 @@ def read_key(path: Path) -> str | None:
 
 def load(path: str | Path) -> SavedMachine:
     """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
-    with host_files.open_regular(path) as file, host_files.explained("read", path):
+    with (
+        host_files.open_regular(path) as file,
+        host_files.explained("read", path),
+        ThreadPoolExecutor(max_workers=1) as beside,
+    ):
         header, start = _header(file, path)
         sections = header["sections"]
         state, symbols, ram, scratch, disk, *history, past = zip(sections, _places(sections, start), strict=False)
+        # Most of that is outside of Python's lock, so that the rest is done meanwhile.
+        copied = [beside.submit(_memory, file, *each, path) for each in (ram, scratch)]
+        calibrate(header["cpu"])  # once in a process, and the machine needs it next
         try:
             decoded = json.loads(_bytes(file, *state, path))
         except (ValueError, RecursionError):
             raise _damaged(path, "its state is no JSON") from None
         known = Symbols.from_bytes(_bytes(file, *symbols, path))
         written = _bytes(file, *disk, path)
-        memories = _memory(file, *ram, path), _memory(file, *scratch, path)
         encoded = Encoded(*(_bytes(file, *each, path) for each in history))
         kept = _memory(file, *past, path) if past[0]["size"] else None
+        memories = tuple(memory.result() for memory in copied)
         return SavedMachine(path, header, decoded, known, memories, written, encoded, kept)
 
 
