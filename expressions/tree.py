@@ -6,17 +6,17 @@ Each node has `at`, the offset in the text where an error in the node is reporte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Node:
     """Base of all nodes."""
 
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Number(Node):
     """A constant. Its type depends on its notation, decimal or not, and its suffix (ISO C, 6.4.4.1)."""
 
@@ -25,21 +25,21 @@ class Number(Node):
     suffix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class String(Node):
     """A text that something is compared with."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Name(Node):
     """A register, a symbol or a word such as `retval`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class TypeName(Node):
     """The name of a type: `words`, followed by `stars` stars."""
 
@@ -47,21 +47,21 @@ class TypeName(Node):
     stars: int
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class AddressOf(Node):
     """`&operand`."""
 
     operand: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class SizeOf(Node):
     """`sizeof operand`, of a type or of a value, which is not evaluated."""
 
     operand: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class ContainerOf(Node):
     """`container_of(pointer, type, member)`."""
 
@@ -70,7 +70,7 @@ class ContainerOf(Node):
     member: str
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class PerCpu(Node):
     """`per_cpu(operand, cpu)`, or `per_cpu_ptr` if it is of a `pointer`. `cpu` is None for this_cpu_read and _ptr."""
 
@@ -79,7 +79,7 @@ class PerCpu(Node):
     pointer: bool
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Unary(Node):
     """`operator` is one of - + ~ ! and *."""
 
@@ -87,7 +87,7 @@ class Unary(Node):
     operand: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Cast(Node):
     """A conversion to `type`."""
 
@@ -95,7 +95,7 @@ class Cast(Node):
     operand: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Binary(Node):
     """Two operands and the operator between them."""
 
@@ -104,7 +104,7 @@ class Binary(Node):
     right: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Subscript(Node):
     """`left[index]`."""
 
@@ -112,7 +112,7 @@ class Subscript(Node):
     index: Node
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Member(Node):
     """`left.path` or `left->path`. The path has dots where a member is a struct itself."""
 
@@ -120,7 +120,7 @@ class Member(Node):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Print:
     """A note: its format, without the quotes, which begins at offset `at`, and the values to print."""
 

@@ -7,40 +7,40 @@ with -fno-strict-overflow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .types import Type
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Value:
     """Base of all nodes."""
 
     type: Type
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Constant(Value):
     """`number` is 0 to 2**64 - 1."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Register(Value):
     """The 64 bits of the register with GDB's `number`."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Load(Value):
     """The value in memory at `address`. That of a struct or array is no number: only its address is used."""
 
     address: Value
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class InRegisters(Value):
     """A struct from bit `bit` of general register `first` on, which goes on in the following ones. It is no number."""
 
@@ -48,14 +48,14 @@ class InRegisters(Value):
     bit: int
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Convert(Value):
     """`operand` converted to another type."""
 
     operand: Value
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Unary(Value):
     """`operator` is one of - ~ and !; - and ~ have the type of their operand."""
 
@@ -63,7 +63,7 @@ class Unary(Value):
     operand: Value
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Binary(Value):
     """An operator of C that evaluates both of its operands.
 
@@ -76,7 +76,7 @@ class Binary(Value):
     right: Value
 
 
-@dataclass(frozen=True, slots=True)
+@lazy_dataclass
 class Logical(Value):
     """`&&` or `||`, which evaluates `right` only if `left` does not decide."""
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from armprobe.kernel import types as declared
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Type:
     """The type of a value or of memory, of `bits` bits.
 
@@ -31,7 +32,7 @@ class Type:
         return False
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Integer(Type):
     """An integer of 64 bits or less. Memory has 8, 16, 32 or 64."""
 
@@ -43,12 +44,12 @@ class Integer(Type):
         return self.is_signed
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Bool(Integer):
     """_Bool: what is converted to it becomes 0 or 1 (ISO C, 6.3.1.2)."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Pointer(Type):
     """An address of a `target`."""
 
@@ -60,12 +61,12 @@ class Pointer(Type):
         return Pointer(64, declared.Pointer(lambda: target.declared), target)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Void(Type):
     """The target of `void *`. No value has this type. Arithmetic on such pointers counts bytes, as in GNU C."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _NoNumber(Type):
     """A type whose values are no numbers. `name` is as C spells it."""
 
@@ -82,7 +83,7 @@ class _NoNumber(Type):
         return 0, kind, str(kind.resolve())
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Struct(_NoNumber):
     """A struct or union."""
 
@@ -94,14 +95,14 @@ class Struct(_NoNumber):
         return kind
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Array(_NoNumber):
     """An array of `target`, which becomes a pointer to its first element where a number is needed."""
 
     target: Type
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Unusable(_NoNumber):
     """A type of which `why` says why its values cannot be used."""
 

@@ -11,11 +11,11 @@ import contextlib
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .btf_kinds import (
     ARRAY,
@@ -81,7 +81,7 @@ _BEHIND: Final = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: 
 _DAMAGED: Final = "the guest's type information (BTF) is damaged"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PerCpu:
     """A per-CPU variable: its place in each CPU's area, in bytes from the symbol __per_cpu_start, and its type."""
 

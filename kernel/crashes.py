@@ -15,12 +15,12 @@ import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.core.effective_address import effective_address
 from armprobe.machine.core.exceptions import Raised
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.state import Order
 
 from .log import LogRecord
@@ -51,7 +51,7 @@ class CrashKind(enum.Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Crash:
     """A report of the kernel's.
 

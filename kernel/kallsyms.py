@@ -20,11 +20,11 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 _DIGITS: Final = b"".join(bytes((digit, 0)) for digit in b"0123456789")
 _TOKENS: Final = 256
@@ -46,7 +46,7 @@ _LINK_ALIGNMENT: Final = 0x20_0000  # an Image is linked at text_offset above a 
 _NONE: Final = "this kernel Image carries no kallsyms tables that can be read (CONFIG_KALLSYMS), so it has no symbols"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _TokenTables:
     """token_table and token_index: the tokens, the offset of the first table, and the offset after the second."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from armprobe.machine import host_files
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.loaders import kernel_file
 from armprobe.machine.loaders.elf import read_symbols
 from armprobe.machine.loaders.elf_file import ElfFile
@@ -29,7 +29,7 @@ _BANNER_NAME: Final = "linux_banner"  # data that every kernel has (init/version
 _DATA: Final = frozenset("dDbBrR")  # nm(1)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Finding:
     """Something that a kernel has or has not. known: None where its file does not say. detail: what, or why not."""
 
@@ -38,7 +38,7 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class KernelFacts:
     """A kernel's file, whether armprobe can boot it, and what it will know of the kernel.
 

@@ -12,10 +12,10 @@ import contextlib
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.state import Order
 from armprobe.machine.symbols import MAPPING_SYMBOL, Symbols
 
@@ -46,7 +46,7 @@ _END: Final = (1 << 64) - 1
 Area = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _Loaded:
     """What the symbols of a module are made from: its name, its areas of memory and its symbol tables."""
 

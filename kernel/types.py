@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.similar_names import did_you_mean
 
 from .type_names import named_type, parse_type_name, spelled_integer
@@ -279,7 +280,7 @@ def _not_read() -> Type:
     return Void()
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Member:
     """A member of a struct or union.
 

@@ -7,8 +7,10 @@ It is a subset of QEMU's `-M virt,gic-version=2 -cpu cortex-a57`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import MachineError
 
@@ -40,7 +42,7 @@ Value = str | bytes | list[str] | list[int] | None
 """The value of a device tree property: a text, bytes, texts, cells, or None for a property without a value."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Placement:
     """The place of a device: `size` bytes from physical `base`, both multiples of 4 KiB, and its interrupt's INTID.
 

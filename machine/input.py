@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .core.deferred_signals import calls_users_code
 from .time.clock import Clock
@@ -37,7 +38,7 @@ class InputKind(enum.Enum):
     STATE = "another state put in place"  # "restore", "reset" or "load", None
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Input:
     """One input. `position` is the machine's count of instructions when it entered. `time` is the generic timer's
     count, which advances while the guest waits for an interrupt."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.exceptions import Class, Raised
 from armprobe.machine.devices.timer import FREQUENCY
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import MachineError
 from .field_checks import U32, U64, integer
@@ -47,7 +48,7 @@ _CREATED: Final = 0o644
 _SEEK_SET, _SEEK_CUR, _SEEK_END = 0, 1, 2
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class FileCall:
     """One request to the debugger: the name of a GDB File-I/O call and its arguments in order.
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import MachineError
 from .field_checks import Check, misfit
@@ -55,7 +56,7 @@ class Volume(NamedTuple):
         return self.alone + (min(new, self.kept) if new >= 0 else self.kept)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Entry:
     """The functions that save and restore the state of one part.
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
 class StopReason(enum.Enum):
@@ -35,7 +36,7 @@ class StopReason(enum.Enum):
         return self in (StopReason.POWER_OFF, StopReason.RESET, StopReason.EXIT, StopReason.LOCKUP)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Stop:
     """One stop of the machine.
 
@@ -57,7 +58,7 @@ class Stop:
         return f"{self.text or self.reason.value} at {self.address:#x}"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class WatchHit:
     """The access that a watchpoint stopped before.
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from armprobe.expressions import Memory, Value
 from armprobe.expressions.native import compile_text, compile_value
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.aggregate import KEY_SIZE, LOG2_BUCKETS, AggregateTable, SavedTable
 from armprobe.machine.native.program import Program, Text
 
@@ -38,7 +38,7 @@ class Special(Enum):
         return self.value
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Linear:
     """A linear histogram of the values from `start` up to `stop`, in buckets of `step` values."""
 
@@ -47,7 +47,7 @@ class Linear:
     step: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Bucket:
     """The number of values from `low` to `high`, inclusive; None for no bound."""
 
@@ -56,7 +56,7 @@ class Bucket:
     count: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Counted:
     """What was counted of a key: a signed number, a text, a stack, or None if all hits have the same.
 

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .eras import DEFAULT_ERA, Era, find_era
 from .eras.decoder_rows import GROUP, Verdict
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Decoded:
     """The kernel's verdict on one instruction.
 

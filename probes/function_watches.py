@@ -11,7 +11,6 @@ import ctypes
 import errno
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from armprobe.expressions import Condition
@@ -19,6 +18,7 @@ from armprobe.expressions.native import NeedsPython, compile_value
 from armprobe.kernel import Linux
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbol
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.functions import GRAPH_DEPTH, FunctionSet, Graph, GraphEvent, watch
 from armprobe.machine.state import Entry, Order, Volume
 
@@ -157,7 +157,7 @@ class InstructionCounts(_Watch):
         return _COUNT * len(saved)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class GraphCall:
     """The entry or the return of a call in a graph.
 

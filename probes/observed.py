@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final, Self
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.aggregate import SavedTable
 from armprobe.machine.state import Volume
 
@@ -20,7 +20,7 @@ _REFERENCE: Final = 8  # to a hit
 _COUNTERS: Final = "hits", "met", "nmissed", "leaked"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Observed:
     """The hits that are kept, what is counted by keys, and the counters of each probe."""
 

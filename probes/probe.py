@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self, cast
 
 from armprobe.expressions import program
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.histogram import HistogramTrigger
 from armprobe.machine.native.program import Program
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .registration import Kprobes
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class DecidingFunction:
     """A condition in Python, with a program of the C core that is 0 only for hits at which `decide` would say no."""
 
@@ -41,7 +41,7 @@ Observer = Callable[[Hit], Hit | None]
 """What an event does at a hit that is about to be recorded: it gives the hit to record, or None for no record."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ObservingFunction:
     """An observer in Python, and what it does for the C core.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from armprobe.expressions import ExpressionError, Memory, Scope, Value
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import ProbeError
 from .record import REGISTERS, Stage
@@ -20,7 +21,7 @@ _MOST_BYTES: Final = 4096  # of a field
 _MOST_FIELDS: Final = 16
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Record:
     """What to record of the hits of a probe. The time and the task are always recorded, and PSTATE.
 

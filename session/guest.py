@@ -10,7 +10,6 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
@@ -20,9 +19,9 @@ from armprobe.kernel.guest_files import PATH_MAX, GuestFileError, GuestFiles
 from armprobe.kernel.guest_process import Ending, GuestProgram
 from armprobe.kernel.kworker import Steps, Stopped
 from armprobe.machine import MachineError, Stop, StopReason, host_files
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import CommandError
-from .folder_archive import write_archive
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,7 +43,7 @@ _ENVIRONMENT: Final = {
 }
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Completed:
     """A command that the guest has executed.
 
@@ -108,6 +107,8 @@ class Guest:
         By default `path` is the name of `folder`, in HOME. They go as one archive, which the guest's tar unpacks, and
         belong to root there. Files that are there are replaced, and others stay.
         """
+        from .folder_archive import write_archive  # with tarfile
+
         target = _guest_path(path or os.path.basename(os.path.abspath(folder)))
         archive = posixpath.join("/tmp", f".armprobe-{secrets.token_hex(16)}.tar")
         with tempfile.TemporaryFile() as data:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from armprobe.machine import Machine, Snapshot, Stop
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import CommandError
 
@@ -14,7 +14,7 @@ _MOST: Final = 2 << 30
 """Bytes of memory from which on no more are taken: a debugger may ask for any number."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class NamedSnapshot:
     """A snapshot, the guest time in seconds when it was taken, and the stop that the guest was at."""
 

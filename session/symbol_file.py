@@ -27,6 +27,7 @@ from armprobe.kernel.split_btf import standalone_types
 from armprobe.kernel.types import POINTER_SIZE
 from armprobe.kernel.variables import NamedVariable
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
 from armprobe.machine.symbols import Symbol
 
@@ -66,7 +67,7 @@ class _Region:
     end: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SymbolSources:
     """What a guest's symbol file is made of."""
 

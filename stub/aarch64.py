@@ -5,8 +5,9 @@ GDB manual, "AArch64 Features" (which registers, their order and sizes) and "Tar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .register_types import FIELDS, VECTORS, flags
 
@@ -46,7 +47,7 @@ PC = 32
 EXPEDITED = ("x29", "sp", "pc", "cpsr", "x0", "x30")  # with these GDB unwinds one frame and needs no `g` for a stepi
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Register:
     """One register: `bits` wide, of a type that target.xml defines or GDB predefines."""
 

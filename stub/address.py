@@ -11,7 +11,8 @@ import stat
 import struct
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import AddressInUse, StubError
 
@@ -25,7 +26,7 @@ _LONGEST_PARENT = 80  # bytes: a socket's path may have 107 (unix(7)), and ours 
 _TCP = re.compile(r"(?:(?P<host>[^:\[\]]*)|\[(?P<host6>[^\[\]]+)\]):(?P<port>[0-9]{1,5})")
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Listener:
     """A listening socket."""
 

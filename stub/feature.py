@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -23,7 +24,7 @@ C = TypeVar("C")
 _NAME = re.compile(rb"[vqQ][^,:;]*|[zZb].?|.", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PacketKind:
     """One kind of packet: how its fields are read, and how it is answered."""
 
@@ -46,7 +47,7 @@ class PacketKind:
     """Whether it is answered also when the client has let go of the machine ("!")."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Document:
     """An object that qXfer reads."""
 

@@ -7,7 +7,8 @@ Pure: bytes in, events out. GDB manual, "Overview" (of the remote protocol), "Pa
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 PACKET_SIZE = 0x20000
 """The largest payload, in bytes on the wire, escapes included: 64 KiB of memory in hexadecimal."""
@@ -20,41 +21,41 @@ _SPECIAL = re.compile(rb"[}#$*]")
 _ESCAPES = [(bytes((byte,)), bytes((0x7D, byte ^ 0x20))) for byte in b"}#$*"]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Packet:
     """A packet that arrived whole; `payload` has its escapes undone."""
 
     payload: bytes
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Damaged:
     """A packet whose checksum is wrong."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Oversized:
     """A packet larger than `PACKET_SIZE`, of which nothing was kept."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Ignored:
     """A packet that was given up for another, or a notification ('%'), which only servers send."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Interrupt:
     """A 0x03 between packets; inside a packet it is data."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Acknowledgment:
     """A '+', or a '-' where the client asks to have the last packet again."""
 
     positive: bool
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Noise:
     """A byte between packets that means nothing, which no debugger sends."""
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from armprobe.commands.pstate import pstate
 from armprobe.commands.values import Location, Registers
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
 def described(location: Location, sized: bool = False) -> str:
@@ -47,7 +47,7 @@ def registers(value: Registers) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Column:
     """A column of a table. width: characters that it has at least. right: its cells are set to the right."""
 
@@ -56,7 +56,7 @@ class Column:
     right: bool = False
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Table:
     """Rows of cells under headings. Two blanks are between columns, one before a column without a heading."""
 

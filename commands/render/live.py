@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .text import as_text
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Live:
     """What `value` gives is the answer so far. A terminal shows it in place of the one before."""
 

@@ -15,9 +15,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .debian import cache_directory
 
@@ -31,7 +32,7 @@ _MADE: Final = ".made"  # the ending of the file that says what a snapshot was m
 _held: Final[dict[Path, int]] = {}  # open descriptors of the snapshots that this process uses
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Entry:
     """A file or a folder in the cache.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.binding import function
 from armprobe.machine.native.code_hook import CodeHook
@@ -33,7 +33,7 @@ _CASP: Final = 0xFFA0_7C00, 0x4820_7C00  # and CASPA, CASPL, CASPAL
 _IS_UNCHECKED: Final = function("armprobe_is_unchecked", ctypes.c_bool, ctypes.c_uint32)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _Undo:
     """The registers before an instruction, and the addresses and bytes of the memory that it is about to write."""
 

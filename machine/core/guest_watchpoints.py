@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import unicorn
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .access_stop import BLOCK
 from .context import Context
@@ -29,7 +30,7 @@ _NOWHERE: Final = (1 << 64) - 1  # an address that no access uses
 _LONG: Final = 10_000_000  # instructions
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class GuestWatchHit:
     """An access that matches one of the guest's watchpoints: the values for ESR_EL1 and FAR_EL1."""
 
@@ -37,7 +38,7 @@ class GuestWatchHit:
     address: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class _Watched:
     """The content of DBGWVR<n>_EL1 and DBGWCR<n>_EL1."""
 

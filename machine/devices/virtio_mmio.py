@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from armprobe.machine.board import Value
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .device import Device
 
@@ -45,7 +45,7 @@ class BrokenQueue(MachineError):
     """The driver has put something into the queue that it must not."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Buffer:
     """One buffer of a request: guest-physical address and size in bytes."""
 

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from armprobe.machine import board
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.symbols import Symbols
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Segment:
     """`size` bytes at physical `address`: `data`, then zeros. `virtual` is their link address, if known."""
 
@@ -29,7 +30,7 @@ class Segment:
         return self.address + self.size
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class LoadedGuest:
     """A guest in memory of `memory` bytes, about to be entered at physical `entry` with `x0` in x0.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
 from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from . import elf_file
 from .compression import Compression, DamagedError, by_magic, by_name
@@ -39,7 +39,7 @@ _OLD_TEXT_OFFSET: Final = 0x8_0000  # used when image_size is 0, before Linux 3.
 _PHYSICAL_END: Final = 1 << 48  # of physical addresses: a vmlinux is linked above it
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class KernelFile:
     """A kernel's Image and the file that it comes from.
 

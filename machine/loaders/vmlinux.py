@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from armprobe.machine import board, host_files
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.loaders import elf_file
 from armprobe.machine.loaders.elf_file import ElfFile, Section
 from armprobe.machine.symbols import Symbols
@@ -31,7 +31,7 @@ _ADVICE: Final = "give the one that was made together with the guest's Image"
 _LARGEST_NOTES: Final = 64 << 10  # bytes; Debian's kernels have about a hundred
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Vmlinux:
     """A kernel's symbols and debug information, from its kallsyms and its vmlinux together."""
 

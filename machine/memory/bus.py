@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import unicorn
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.pages import address_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Backing(mmap.mmap):
             os.close(self.file)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Ram:
     """One range of memory: its name, base address, its bytes, and the address after the last."""
 
@@ -59,7 +59,7 @@ class Ram:
         return len(self.data)
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Window:
     """Where a device is attached: base address and size in bytes."""
 

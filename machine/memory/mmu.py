@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 PAGE: Final = 4096
 OUTPUT: Final = 0x0000_FFFF_FFFF_F000  # of a descriptor or TTBR: the physical address
@@ -29,7 +30,7 @@ class TranslationFault(Exception):
         self.address, self.level = address, level
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Mapping:
     """The mapping of a virtual address: physical address, bytes left in its page or block, attributes, descriptor."""
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .bus import Bus
 from .mmu import OUTPUT, SCTLR_M, TranslationRegisters, table_root
@@ -29,7 +30,7 @@ _INHERITED: Final = _PXN_TABLE | _UXN_TABLE | _EL0_TABLE | _READ_ONLY_TABLE
 _EL0, _READ_ONLY, _PXN, _UXN = 1 << 6, 1 << 7, 1 << 53, 1 << 54
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Region:
     """The addresses `start` <= address < `end` (64 bits), which have the same access and content."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.stop import Stop
 
 from .history import EventLog, size_of
@@ -30,7 +31,7 @@ _LISTED: Final = 32  # bytes that an event takes in the lists of one more branch
 _SHOWN: Final = 100  # names of branches that were thrown away
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Branch:
     """A branch of the timeline.
 

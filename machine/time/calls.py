@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .search import from_start
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _MOST: Final = 100_000  # calls, of some 400 bytes each
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class PastCall:
     """A call of a function. `position` is that of its first instruction, `seconds` the guest time since reset.
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.state import Values
 
 from .branches import History
@@ -29,7 +30,7 @@ MOST_STATES: Final = 4096
 """The most checkpoints that a file holds. Of more than that, it holds every second one, or every third, and so on."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedState:
     """A checkpoint: the parts of the state that differ from those of the one before, and the numbers of such pages."""
 
@@ -40,7 +41,7 @@ class SavedState:
     pages: Sequence[int]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedBranch:
     """A branch, with the events that the current branch does not have.
 
@@ -58,7 +59,7 @@ class SavedBranch:
     events: Sequence[Event]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SavedHistory:
     """A history. The current branch is the first of `branches`, the others are in the order in which they were left.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
@@ -17,6 +17,7 @@ import unicorn
 from armprobe.machine.core.access_stop import BLOCK
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.errors import MachineError
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.condition import SearchHook
 from armprobe.machine.native.program import Program
@@ -38,7 +39,7 @@ REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
 """The stops that are looked for. Others are answered as the history says, such as a host call."""
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Write:
     """A write to memory. `position` is that of its instruction, which is about to be executed there, at `pc`.
 
@@ -53,7 +54,7 @@ class Write:
     value: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class RegisterChange:
     """A change of a register by the instruction at `pc`, which is about to be executed at `position`.
 

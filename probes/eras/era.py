@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from functools import cached_property
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .decoder_rows import GROUP, Row
 from .hit_rules import HitRules
@@ -21,7 +22,7 @@ class Bound(enum.Enum):
     TEXT = "text"  # to the second instruction of the kernel's text, or the module's
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ExclusiveScan:
     """The kernel's backward search for a load exclusive (arch/arm64/kernel/probes/decode-insn.c).
 
@@ -36,7 +37,7 @@ class ExclusiveScan:
     bound: Bound
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class ReservedText:
     """The text that check_kprobe_address_safe() refuses (EINVAL), besides the blacklist and jump labels.
 
@@ -48,7 +49,7 @@ class ReservedText:
     cfi_preambles: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Era:
     """The rules of one generation, as in the point release `release`.
 

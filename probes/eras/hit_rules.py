@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
 class Status(enum.IntEnum):
@@ -18,7 +19,7 @@ class Status(enum.IntEnum):
     HIT_SSDONE = 8
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class SlotPstate:
     """PSTATE.DAIF around the instruction in the slot: kprobes_save_local_irqflag and ..._restore_local_irqflag.
 
@@ -33,7 +34,7 @@ class SlotPstate:
     sets_reentered: int = 0
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class TrampolineFrame:
     """`struct pt_regs` as a trampoline builds it on the stack.
 
@@ -46,7 +47,7 @@ class TrampolineFrame:
     pc: str = "xzr"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class HitRules:
     """The rules of one kernel. `stepping` and `trampoline` name its designs (`STEPPINGS` and `TRAMPOLINES`)."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
+
 from . import c_text as c
 from .errors import EventError
 from .filter_fields import DeclaredField, FilterField, Values, filter_fields
@@ -29,7 +31,7 @@ class _Entry:
     branch_if: bool = False
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Step:
     """A predicate of a filter: if it is `branch_if`, the filter goes on at `target`, else with the next one.
 
@@ -41,7 +43,7 @@ class Step:
     target: int
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Filter:
     """A filter of an event.
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 
 class Match(Enum):
@@ -17,7 +18,7 @@ class Match(Enum):
     GLOB = "glob"
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Pattern:
     """What a string is compared with: `text` by `match`, the result inverted if `inverted`."""
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import errno
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
+
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from . import c_text as c
 from .filter_fields import FilterField, Kind, Values, cpu_of, number_of, string_of
@@ -35,7 +36,7 @@ class Refuse(Protocol):
     def __call__(self, number: int, message: str, column: int) -> NoReturn: ...
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class Predicate:
     """`field` compared with `operand`: a number, or a pattern if the field is a string.
 

@@ -5,8 +5,8 @@ Each reason is a class of its own. How a client is told of it is decided in one 
 """
 
 import enum
-from dataclasses import dataclass
 
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.semihosting import FileCall
 
 SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
@@ -28,7 +28,7 @@ class WatchKind(enum.Enum):
     ACCESS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class StopEvent:
     """A stop: where and when. Its class says why."""
 
@@ -40,17 +40,17 @@ class StopEvent:
     """One line for the user's console, shown just before the stop, but not for the stop that `attach` returns."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class Stepped(StopEvent):
     """The step, or the steps through a range, have ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class Interrupted(StopEvent):
     """A client or a person asked for it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class BreakpointHit(StopEvent):
     """The PC is at a breakpoint that the client has inserted.
 
@@ -61,7 +61,7 @@ class BreakpointHit(StopEvent):
     kind: BreakKind
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class WatchpointHit(StopEvent):
     """The next instruction makes an access that a watchpoint waits for.
 
@@ -74,7 +74,7 @@ class WatchpointHit(StopEvent):
     """One that the watchpoint watches."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class ProbeStop(StopEvent):
     """The probes stop the machine; `text` says why."""
 
@@ -82,7 +82,7 @@ class ProbeStop(StopEvent):
     """Whether it came in the middle of a step."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class ProbeHit(ProbeStop):
     """A probe stops the machine at a stage of its hit."""
 
@@ -98,24 +98,24 @@ class ProbeHit(ProbeStop):
     """The number of the hit, from 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class HostCall(StopEvent):
     """The guest asks for something of the client's files. `HostCalls.answer` follows, or the call has failed."""
 
     call: FileCall
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class LibrariesChanged(StopEvent):
     """The program has loaded or unloaded a library. GDB reads the list again, and goes on."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class HistoryEdge(StopEvent):
     """The history begins here: there is nothing to go back to."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class Exited(StopEvent):
     """The guest has ended: by its own exit, by power-off or by reset."""
 
@@ -123,7 +123,7 @@ class Exited(StopEvent):
     """0 to 255."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@lazy_dataclass(kw_only=True)
 class Signalled(StopEvent):
     """Anything else, with the signal that describes it best."""
 

@@ -8,11 +8,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.file_lock import exclusive_lock
+from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .apt import Apt, DebianError, start
 
@@ -34,7 +34,7 @@ _ROOM = 256 << 20
 _PLACES = {"vmlinuz": ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"), "busybox": ("bin/busybox", "usr/bin/busybox")}
 
 
-@dataclass(frozen=True)
+@lazy_dataclass
 class KernelFiles:
     """A kernel and a static shell, unpacked."""
 
