@@ -77,12 +77,22 @@ static __attribute__((noinline)) void inspect(struct core *core, uint64_t pc, ui
         functions_in_block(core, pc, count);
 }
 
+/* Whether a block ends beyond the limit. It does while an interrupt is pending. The guest may mask that for long, as when
+ * it does all its work so: then the block is like any other. */
+static inline bool is_beyond(const struct core *core, uint64_t end)
+{
+    if (__builtin_expect(end <= core->limit, 1))
+        return false;
+    bool masked = core->irq && !core->copy && *core_u32(core, core->layout.daif) & core->mask;
+    return !masked || core->framed || core->shows || end > core->hard;
+}
+
 static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
 {
     (void)uc;
     struct core *core = user;
     uint64_t base = core->base + core->count, count = size / 4;
-    if (__builtin_expect(base + count > core->limit || pc - core->own < core->own_size ||
+    if (__builtin_expect(is_beyond(core, base + count) || pc - core->own < core->own_size ||
                              (core->inspects && (core->borrowed_count || !functions_are_quiet(core, pc, count))),
                          0)) {
         inspect(core, pc, base, count);
