@@ -185,7 +185,7 @@ def _functions(sources: SymbolSources) -> dict[str, Function]:
     count = Counter(symbol.name for symbol in named)
     functions: dict[str, Function] = {}
     for region, code in zip(sources.regions, sources.code, strict=True):
-        if region.start % 4:
+        if region.start % 4 or not code:
             continue
         end = region.start + len(code) // 4 * 4
         here = [symbol for symbol in named if region.start <= symbol.address < end]

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from armprobe.kernel.btf import Btf
 from armprobe.machine.errors import MachineError
 
-from .forms import ABBREVIATIONS, UNIT_HEADER, unit
+from .forms import ABBREVIATIONS, TYPES_HEADER, UNIT_STRINGS, Units
 from .functions import Function, Functions
 from .types import TypeEntries
+from .unit_types import UnitTypes, all_types
 from .variables import Variable, Variables
 
 __all__ = ["Function", "Variable", "debug_sections"]
@@ -24,17 +25,20 @@ def debug_sections(btf: Btf, functions: Mapping[str, Function], variables: Itera
     Raises MachineError if `btf` is damaged.
     """
     try:
-        types = TypeEntries(btf, UNIT_HEADER)
-        described = Functions(types, functions)
-        entries = types.entries + described.entries
-        known = Variables(types, btf, variables, UNIT_HEADER + sum(map(len, entries)))
-    except (struct.error, IndexError, ValueError, TypeError):
+        types = TypeEntries(btf)
+        described = UnitTypes(types, all_types(types), TYPES_HEADER)
+        known = Variables(types, described, btf, variables)
+        code = Functions(types, functions)
+    except (struct.error, KeyError, IndexError, ValueError, TypeError):
         raise MachineError("the guest's type information (BTF) is damaged") from None
-    info, strings = unit(entries + known.entries, known.strings, described.ranges_at)
+    units = Units(len(known.strings))
+    units.add(described.entries + known.entries)
+    for unit in code.units:
+        units.add(unit.entries, unit.spans)
     return {
-        ".debug_info": info,
+        ".debug_info": units.info,
         ".debug_abbrev": ABBREVIATIONS,
-        ".debug_str": strings,
-        ".debug_loclists": described.locations,
-        ".debug_rnglists": described.ranges,
+        ".debug_str": known.strings + UNIT_STRINGS,
+        ".debug_loclists": code.locations,
+        ".debug_rnglists": units.ranges,
     }

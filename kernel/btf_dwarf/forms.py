@@ -7,6 +7,7 @@ All forms have a fixed size, so an entry's size, and with it the place of each e
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from armprobe.kernel.leb128 import uleb128
@@ -71,15 +72,14 @@ class Form:
     ANONYMOUS_MEMBER = 35
     ANONYMOUS_ENUM = 36
     VARIABLE = 37
+    CODE_UNIT = 38
 
 
 _T, _N = (_TYPE, _REF4), (_NAME, _STRP)
 _FUNCTION = _N, (_PROTOTYPED, _PRESENT), (_LOW, _ADDR), (_HIGH, _DATA4), (_EXTERNAL, _PRESENT)
+_UNIT = (_PRODUCER, _STRP), (_LANGUAGE, _DATA1), _N
 _ENTRIES: Final[dict[int, tuple[int, int, tuple[tuple[int, int], ...]]]] = {
-    Form.UNIT: (0x11, _CHILDREN, (
-        (_PRODUCER, _STRP), (_LANGUAGE, _DATA1), _N, (_LOW, _ADDR), (_RANGES, _SEC_OFFSET),
-        (_LOCLISTS_BASE, _SEC_OFFSET),
-    )),
+    Form.UNIT: (0x11, _CHILDREN, _UNIT),
     Form.BASE: (0x24, 0, (_N, (_SIZE, _DATA1), (_ENCODING, _DATA1))),
     Form.POINTER: (0x0F, 0, ((_SIZE, _DATA1), _T)),
     Form.POINTER_TO_VOID: (0x0F, 0, ((_SIZE, _DATA1),)),
@@ -116,6 +116,9 @@ _ENTRIES: Final[dict[int, tuple[int, int, tuple[tuple[int, int], ...]]]] = {
     Form.ANONYMOUS_MEMBER: (0x0D, 0, (_T, (_MEMBER, _DATA4))),
     Form.ANONYMOUS_ENUM: (0x04, _CHILDREN, ((_SIZE, _DATA1), (_ENCODING, _DATA1))),
     Form.VARIABLE: (0x34, 0, (_N, _T, (_EXTERNAL, _PRESENT), (_LOCATION, _EXPRLOC))),
+    Form.CODE_UNIT: (0x11, _CHILDREN, (
+        *_UNIT, (_LOW, _ADDR), (_RANGES, _SEC_OFFSET), (_LOCLISTS_BASE, _SEC_OFFSET),
+    )),
 }  # fmt: skip
 
 
@@ -128,23 +131,54 @@ def _abbreviation(form: int) -> bytes:
 ABBREVIATIONS: Final = b"".join(map(_abbreviation, _ENTRIES)) + b"\0"
 """The contents of .debug_abbrev."""
 
-_UNIT: Final = struct.Struct("<IHBBIBIBIQII")
-UNIT_HEADER: Final = _UNIT.size
-"""Bytes of a unit before the first entry in it."""
+_HEADER, _UNIT_ENTRY, _CODE = struct.Struct("<IHBBI"), struct.Struct("<BIBI"), struct.Struct("<QII")
+TYPES_HEADER: Final = _HEADER.size + _UNIT_ENTRY.size
+"""Bytes of a unit without code before the first entry in it."""
+CODE_HEADER: Final = TYPES_HEADER + _CODE.size
+"""Those of a unit with code."""
 LIST_HEADER: Final = 12
 """Bytes of .debug_loclists and .debug_rnglists before the first list (DWARF 5, 7.28 and 7.29)."""
 _C11: Final = 0x1D
 # With location lists of a GCC of 4.5 or later, gdb stops at a function's first instruction, where all arguments are in
 # their registers, and needs no line table for that (gdb/dwarf2/read.c, locations_valid).
 _GCC: Final = b"GNU C11 12.2.0\0"
+UNIT_STRINGS: Final = _GCC + b"vmlinux\0"
+"""The strings of units, which end the contents of .debug_str."""
+_START_END: Final = struct.Struct("<BQQ")
+_RLE_START_END: Final = 6  # DW_RLE_start_end
 
 
-def unit(entries: list[bytes], strings: bytes, ranges_at: int) -> tuple[bytes, bytes]:
-    """The contents of .debug_info and of .debug_str: a unit with `entries`, whose names are in `strings`."""
-    body = b"".join(entries)
-    fields = len(strings), _C11, len(strings) + len(_GCC), 0, ranges_at, LIST_HEADER
-    header = _UNIT.pack(_UNIT.size + len(body) + 1 - 4, 5, 1, 8, 0, Form.UNIT, *fields)
-    return header + body + b"\0", strings + _GCC + b"vmlinux\0"
+class Units:
+    """The contents of .debug_info and .debug_rnglists. `strings` is the size of .debug_str before `UNIT_STRINGS`."""
+
+    def __init__(self, strings: int) -> None:
+        self._strings = strings
+        self._info: list[bytes] = []
+        self._ranges: list[bytes] = []
+        self._ranges_at = LIST_HEADER
+
+    def add(self, entries: Iterable[bytes], code: Iterable[tuple[int, int]] | None = None) -> None:
+        """Add a unit with `entries`, and the places where its code begins and ends."""
+        body = b"".join(entries)
+        form = Form.UNIT if code is None else Form.CODE_UNIT
+        begin = _UNIT_ENTRY.pack(form, self._strings, _C11, self._strings + len(_GCC))
+        if code is not None:
+            begin += _CODE.pack(0, self._ranges_at, LIST_HEADER)
+            ranges = b"".join(_START_END.pack(_RLE_START_END, *span) for span in code) + b"\0"
+            self._ranges.append(ranges)
+            self._ranges_at += len(ranges)
+        size = _HEADER.size + len(begin) + len(body) + 1
+        self._info += _HEADER.pack(size - 4, 5, 1, 8, 0), begin, body, b"\0"
+
+    @property
+    def info(self) -> bytes:
+        """The contents of .debug_info."""
+        return b"".join(self._info)
+
+    @property
+    def ranges(self) -> bytes:
+        """The contents of .debug_rnglists."""
+        return lists(self._ranges)
 
 
 def lists(entries: list[bytes]) -> bytes:

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from armprobe.kernel.btf_kinds import ARRAY, ENUM, ENUM64, FUNCTION, INT, POINTER, PROTOTYPE, STRUCT, UNION
 from armprobe.kernel.leb128 import uleb128
 from armprobe.machine.native.arguments import ARGUMENTS
 
-from .forms import LIST_HEADER, Form, lists
+from .forms import CODE_HEADER, LIST_HEADER, Form, lists
 from .types import TypeEntries
+from .unit_types import NeededTypes, UnitTypes
 
 _REGISTER, _BASE, _PIECE = 0x50, 0x70, 0x93  # DW_OP_reg0, DW_OP_breg0, DW_OP_piece
-_START_END, _START_LENGTH = 6, 8  # DW_RLE_start_end, DW_LLE_start_length
+_START_LENGTH = 8  # DW_LLE_start_length
+_IN_A_UNIT: Final = 512  # functions, which gdb reads in some milliseconds
+_MOST_BYTES: Final = 64 << 20  # of types in all units; 0.5 MB in Debian's kernels
 _GAP: Final = 64  # bytes of padding between functions
 _DEEPEST: Final = 16  # structs in structs
 _SMALL: Final = [uleb128(number) for number in range(1 << 12)]
@@ -23,7 +26,7 @@ _NOWHERE: Final = b""
 _BY_ADDRESS, _PAIR_FROM_EVEN, _UNKNOWN = 100, 101, 102  # instead of a number of registers; 102 are more than there are
 
 _b, _bii, _biii = struct.Struct("<B").pack, struct.Struct("<BII").pack, struct.Struct("<BIII").pack
-_bq, _bqq = struct.Struct("<BQ").pack, struct.Struct("<BQQ").pack
+_bq = struct.Struct("<BQ").pack
 _biqi, _biqii = struct.Struct("<BIQI").pack, struct.Struct("<BIQII").pack
 
 
@@ -46,10 +49,17 @@ class Function(NamedTuple):
     ends: Sequence[int]
 
 
+class FunctionUnit(NamedTuple):
+    """A unit with functions: its entries, to be joined, and the addresses where its code begins and ends."""
+
+    entries: list[bytes]
+    spans: list[tuple[int, int]]
+
+
 class Functions:
     """The entries of those `functions`, by name, that `types` have prototypes of.
 
-    Raises IndexError, ValueError or struct.error if the types are damaged.
+    Raises as `TypeEntries`.
     """
 
     def __init__(self, types: TypeEntries, functions: Mapping[str, Function]) -> None:
@@ -57,21 +67,19 @@ class Functions:
         self._needed: dict[int, int] = {}  # registers, by type
         self._size = LIST_HEADER
         self._lists: list[bytes] = []
-        self.entries: list[bytes] = []
-        """The entries, to be joined."""
+        self._left = _MOST_BYTES
         by_name = {name.encode("utf-8", "surrogateescape"): function for name, function in functions.items()}
-        spans = []
-        for name, prototype in self._unambiguous().items():
-            function = by_name.get(types.text(name))
-            if function is not None and function.size:
-                self._add(name, prototype, function)
-                spans.append((function.address, function.address + function.size))
+        known = [
+            (name, prototype, function)
+            for name, prototype in self._unambiguous().items()
+            if (function := by_name.get(types.text(name))) is not None and function.size
+        ]
+        known.sort(key=lambda each: each[2].address)
+        needed = NeededTypes(types)
+        self.units = [self._unit(known[n : n + _IN_A_UNIT], needed) for n in range(0, len(known), _IN_A_UNIT)]
+        """Those that are next to each other are in one unit."""
         self.locations = lists(self._lists)
         """The contents of .debug_loclists."""
-        self.ranges_at = LIST_HEADER
-        """The offset in `ranges` of the list of the code that the functions are in."""
-        self.ranges = lists([*(_bqq(_START_END, *span) for span in _joined(spans)), b"\0"])
-        """The contents of .debug_rnglists."""
 
     def _unambiguous(self) -> dict[int, int]:
         """The prototypes of functions by the offsets of their names.
@@ -89,15 +97,32 @@ class Functions:
                     ambiguous.add(name)
         return {name: prototype for name, prototype in found.items() if name not in ambiguous}
 
-    def _add(self, name: int, prototype: int, function: Function) -> None:
+    def _unit(self, known: Sequence[tuple[int, int, Function]], needed: NeededTypes) -> FunctionUnit:
+        """The unit of functions whose names, prototypes and code are `known`."""
         types = self._types
-        words, places = types.words, types.places
-        if types.kinds[prototype] != PROTOTYPE:
-            raise ValueError("a function without a prototype")
+        words = types.words
+        targets = set()
+        for _, prototype, _ in known:
+            if types.kinds[prototype] != PROTOTYPE:
+                raise ValueError("a function without a prototype")
+            at, count = types.at[prototype], types.info[prototype] & 0xFFFF
+            targets.add(words[at + 2])
+            targets.update(words[at + 4 : at + 3 + 2 * count : 2])
+        own = UnitTypes(types, frozenset[int]().union(*map(needed.by, targets)), CODE_HEADER)
+        self._left -= own.end
+        if self._left < 0:
+            raise ValueError("functions with too many types")
+        for name, prototype, function in known:
+            self._add(own, name, prototype, function)
+        spans = _joined((function.address, function.address + function.size) for _, _, function in known)
+        return FunctionUnit(own.entries, spans)
+
+    def _add(self, unit: UnitTypes, name: int, prototype: int, function: Function) -> None:
+        types = self._types
+        words, places, add = types.words, unit.places, unit.entries.append
         at, count = types.at[prototype], types.info[prototype] & 0xFFFF
         result = words[at + 2]
         address, size, ends = function
-        add = self.entries.append
         if result in types.void:
             add(_biqi(Form.FUNCTION_OF_VOID, name, address, size))
         else:
@@ -166,7 +191,7 @@ class Functions:
         return types.kinds[number] == INT and types.words[types.at[number] + 2] == 16
 
 
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """`spans` in order; those with no more than padding between them become one."""
     result: list[tuple[int, int]] = []
     for start, end in sorted(spans):

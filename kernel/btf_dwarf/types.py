@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BTF's types (Linux Documentation/bpf/btf.rst) as DWARF's entries, in one unit."""
+"""BTF's types (Linux Documentation/bpf/btf.rst) as DWARF's entries."""
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from armprobe.kernel.btf import Btf
@@ -51,12 +51,12 @@ _biiib, _bibb, _biq = struct.Struct("<BIIIB").pack, struct.Struct("<BIBB").pack,
 
 
 class TypeEntries:
-    """The entries of all types in `btf`, the first of them at byte `first` of the unit.
+    """The entries that the types in `btf` have in a unit.
 
-    Raises struct.error, IndexError, ValueError or TypeError if `btf` is damaged.
+    Raises struct.error, KeyError, IndexError, ValueError or TypeError if `btf` is damaged.
     """
 
-    def __init__(self, btf: Btf, first: int) -> None:
+    def __init__(self, btf: Btf) -> None:
         types, strings = btf.sections
         self.strings = bytes(strings)
         """The section of strings; names are offsets in it."""
@@ -76,15 +76,12 @@ class TypeEntries:
         self._check()
         self.void = {0}
         """The numbers of types that are void."""
-        self.places: list[int | None] = [None] * len(self.at)
-        """The offset of each type's entry in the unit; None for what is no type, and for void."""
-        self.index: int | None = None
-        """That of an integer, which the index of arrays has; None if there is none."""
-        self._see_through_tags()
-        # Two passes, as types refer to later ones: with all places None but for the sizes of entries, then for good.
-        self._place(first)
-        self.entries = [self._entry(number) for number in range(1, len(self.at)) if self.kinds[number] != TYPE_TAG]
-        """The entries, to be joined."""
+        self.index = next((number for number, kind in enumerate(self.kinds) if kind == INT), 0)
+        """That of an integer, which the index of arrays has; 0 if there is none."""
+        self.tags = self._tagged()
+        """The numbers of types with tags, which have no entry of their own, and of what they are without them."""
+        self.sizes = list(map(self._size, range(len(self.at))))
+        """The bytes of each type's entry and those in it; 0 for what has none."""
 
     def text(self, name: int) -> bytes:
         """The string at an offset in the section of strings."""
@@ -141,66 +138,65 @@ class TypeEntries:
                 found.append(inner)
         return found
 
-    def _see_through_tags(self) -> None:
-        self._tags = {}
+    def _tagged(self) -> dict[int, int]:
+        tags = {}
         for number, kind in enumerate(self.kinds):
             if kind == TYPE_TAG:
                 target = number
                 while self.kinds[target] == TYPE_TAG:
                     target = self.words[self.at[target] + 2]
-                self._tags[number] = target
+                tags[number] = target
                 if not target:
                     self.void.add(number)
+        return tags
 
-    def _place(self, place: int) -> None:
-        words, places = self.words, self.places
-        for number in range(1, len(self.at)):
-            at, kind, info = self.at[number], self.kinds[number], self.info[number]
-            count = info & 0xFFFF
-            if kind == POINTER:
-                size = 2 if words[at + 2] in self.void else 6
-            elif kind in (STRUCT, UNION):
-                size = 10 if words[at] else 6
-                for member in range(at + 3, at + 3 + 3 * count, 3):
-                    offset = words[member + 2]
-                    if offset >> 24 if info >> 31 else self._old_bit_field(words[member + 1], offset)[0]:
-                        size += 14
-                    else:
-                        size += 13 if words[member] else 9
-            elif kind == PROTOTYPE:
-                size = 2 if words[at + 2] in self.void else 6
-                for member in range(at + 4, at + 3 + 2 * count, 2):
-                    size += 5 if words[member] else 1
-            elif kind in (INT, FLOAT):
-                size = 7
-            elif kind == ARRAY:
-                size = 15 if words[at + 5] else 11
-            elif kind in (ENUM, ENUM64):
-                wide = kind == ENUM64 or self._is_signed(at, kind, info)
-                size = (8 if words[at] else 4) + (13 if wide else 9) * count
-            elif kind == FORWARD:
-                size = 5
-            elif kind == TYPEDEF:
-                size = 5 if words[at + 2] in self.void else 9
-            elif kind in _QUALIFIERS:
-                size = 1 if words[at + 2] in self.void else 5
-            else:
-                continue  # functions, variables and tags
-            places[number] = place
-            place += size
-        for tag, target in self._tags.items():
-            places[tag] = places[target]
-        self.index = next((p for n, p in enumerate(places) if self.kinds[n] == INT), None)
+    def _size(self, number: int) -> int:
+        words, at, kind, info = self.words, self.at[number], self.kinds[number], self.info[number]
+        count = info & 0xFFFF
+        if kind == POINTER:
+            return 2 if words[at + 2] in self.void else 6
+        if kind in (STRUCT, UNION):
+            size = 10 if words[at] else 6
+            for member in range(at + 3, at + 3 + 3 * count, 3):
+                offset = words[member + 2]
+                if offset >> 24 if info >> 31 else self._old_bit_field(words[member + 1], offset)[0]:
+                    size += 14
+                else:
+                    size += 13 if words[member] else 9
+            return size
+        if kind == PROTOTYPE:
+            parameters = words[at + 4 : at + 3 + 2 * count : 2].tolist()
+            variadic = parameters.count(0)
+            return (2 if words[at + 2] in self.void else 6) + 5 * (count - variadic) + variadic
+        if kind in (INT, FLOAT):
+            return 7
+        if kind == ARRAY:
+            return 15 if words[at + 5] else 11
+        if kind in (ENUM, ENUM64):
+            wide = kind == ENUM64 or self._is_signed(at, kind, info)
+            return (8 if words[at] else 4) + (13 if wide else 9) * count
+        if kind == FORWARD:
+            return 5
+        if kind == TYPEDEF:
+            return 5 if words[at + 2] in self.void else 9
+        if kind in _QUALIFIERS:
+            return 1 if words[at + 2] in self.void else 5
+        return 0  # functions, variables and tags
 
-    def _entry(self, number: int) -> bytes:
-        words, places = self.words, self.places
-        at, kind, info = self.at[number], self.kinds[number], self.info[number]
+    def declaration(self, number: int) -> bytes:
+        """The entry of a struct or union of which only the name is said."""
+        is_union = self.kinds[number] == UNION or (self.kinds[number] == FORWARD and self.info[number] >> 31)
+        return _bi(Form.DECLARED_UNION if is_union else Form.DECLARED_STRUCT, self.words[self.at[number]])
+
+    def entry(self, number: int, places: Mapping[int, int]) -> bytes:
+        """A type's entry and those in it, where the unit has other types at `places`; b"" for what has none."""
+        words, at, kind, info = self.words, self.at[number], self.kinds[number], self.info[number]
         name, count = words[at], info & 0xFFFF
         if kind == POINTER:
             target = words[at + 2]
             return _bb(Form.POINTER_TO_VOID, 8) if target in self.void else _bbi(Form.POINTER, 8, places[target])
         if kind in (STRUCT, UNION):
-            return self._struct(at, kind, info)
+            return self._struct(at, kind, info, places)
         if kind == PROTOTYPE:
             target = words[at + 2]
             void = target in self.void
@@ -213,13 +209,13 @@ class TypeEntries:
         if kind == FLOAT:
             return _bibb(Form.BASE, name, words[at + 2], _FLOATING)
         if kind == ARRAY:
-            length = words[at + 5]
-            index = _bii(Form.COUNTED, length, self.index) if length else _bi(Form.UNCOUNTED, self.index)
-            return _bi(Form.ARRAY, places[words[at + 3]]) + index + _END
+            length, index = words[at + 5], places[self.index]
+            bounds = _bii(Form.COUNTED, length, index) if length else _bi(Form.UNCOUNTED, index)
+            return _bi(Form.ARRAY, places[words[at + 3]]) + bounds + _END
         if kind in (ENUM, ENUM64):
             return self._enum(at, kind, info)
         if kind == FORWARD:
-            return _bi(Form.DECLARED_UNION if info >> 31 else Form.DECLARED_STRUCT, name)
+            return self.declaration(number)
         target = words[at + 2] if kind == TYPEDEF or kind in _QUALIFIERS else 0
         if kind == TYPEDEF:
             return _bi(Form.TYPEDEF_OF_VOID, name) if target in self.void else _bii(Form.TYPEDEF, name, places[target])
@@ -228,8 +224,8 @@ class TypeEntries:
             return _b(void_form) if target in self.void else _bi(some, places[target])
         return b""
 
-    def _struct(self, at: int, kind: int, info: int) -> bytes:
-        words, places = self.words, self.places
+    def _struct(self, at: int, kind: int, info: int, places: Mapping[int, int]) -> bytes:
+        words = self.words
         name, size = words[at], words[at + 2]
         if kind == STRUCT:
             form = Form.STRUCT if name else Form.ANONYMOUS_STRUCT

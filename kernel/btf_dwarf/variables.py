@@ -14,6 +14,7 @@ from armprobe.kernel.types import Array, Integer, Pointer, Type, Void
 
 from .forms import Form
 from .types import TypeEntries
+from .unit_types import UnitTypes
 
 _AT: Final = b"\x09\x03"  # the length of a location's description, and DW_OP_addr
 _END: Final = b"\0"  # of an entry's children
@@ -31,23 +32,24 @@ class Variable(NamedTuple):
 
 
 class Variables:
-    """The entries of `variables`, the first of them at byte `place` of the unit.
+    """The entries of `variables`, behind those of all types in a unit.
 
     A type that BTF does not have, such as a pointer to one that it has, gets an entry too. Raises as `TypeEntries`.
     """
 
-    def __init__(self, types: TypeEntries, btf: Btf, variables: Iterable[Variable], place: int) -> None:
-        self._types, self._btf, self._place = types, btf, place
+    def __init__(self, types: TypeEntries, described: UnitTypes, btf: Btf, variables: Iterable[Variable]) -> None:
+        self._types, self._btf = types, btf
+        self._places, self._place = described.places, described.end
         self.entries: list[bytes] = []
         """The entries, to be joined."""
         self.strings = types.strings
         """The section of strings, with the names."""
         for name, address, kind in variables:
-            described = self._type(kind)
-            if described is not None:
+            place = self._type(kind)
+            if place is not None:
                 at = len(self.strings)
                 self.strings += name.encode("utf-8", "surrogateescape") + b"\0"
-                self._add(_bii2sq(Form.VARIABLE, at, described, _AT, address))
+                self._add(_bii2sq(Form.VARIABLE, at, place, _AT, address))
 
     def _add(self, entry: bytes) -> int:
         """Add an entry; its place."""
@@ -60,7 +62,7 @@ class Variables:
         """The place of a type's entry; None for one without."""
         number = self._number(kind)
         if number is not None:
-            return self._types.places[number]
+            return self._places[number]
         if isinstance(kind, Pointer):
             if isinstance(kind.target.resolve(), Void):
                 return self._add(_bb(Form.POINTER_TO_VOID, 8))
@@ -70,7 +72,7 @@ class Variables:
             element = self._type(kind.target)
             if element is None:
                 return None
-            index = self._types.index
+            index = self._places[self._types.index]
             bounds = _bi(Form.UNCOUNTED, index) if kind.count is None else _bii(Form.COUNTED, kind.count, index)
             return self._add(_bi(Form.ARRAY, element) + bounds + _END)
         return None

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """DWARF made from BTF: what gdb and pyelftools read in it; damaged BTF; how long arguments stay in their registers."""
 
+import contextlib
 import io
 import random
+import re
 import struct
 import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,12 @@ from elftools.elf.elffile import ELFFile
 from armprobe import machine
 from armprobe.kernel.btf import Btf
 from armprobe.kernel.btf_dwarf import Function, debug_sections
-from armprobe.machine import Machine, MachineError
+from armprobe.machine import Machine, MachineError, Symbol, Symbols
+from armprobe.machine.loaders import read_guest
 from armprobe.machine.native.arguments import argument_ends
 from armprobe.session.symbol_file import SymbolSources, symbol_file
+from tests.soak import chance
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.sample(of="files")
 
@@ -84,23 +91,40 @@ def test_members_equal_those_of_btf(made: Path, guest: Machine) -> None:
     assert found == expected
 
 
-def test_damaged_btf_is_refused_or_read(guest: Machine) -> None:
+def opened(report: str) -> int:
+    """How many units gdb has read, by `maint info symtabs`."""
+    return report.count("((struct compunit_symtab *) 0x")
+
+
+def test_gdb_reads_a_function_without_all_types(made: Path, gdb_path: str, guest: Machine) -> None:
+    """Of a unit that gdb needs something of, it reads all, and all units that it refers to."""
+    address = guest.symbols["vfs_read"].address
+    commands = f"info line *{address}", "maint info symtabs", "echo --", "whatis struct dentry", "maint info symtabs"
+    words = [gdb_path, "-nx", "-batch", str(made), *(word for line in commands for word in ("-ex", line))]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    before, _, after = said.partition("--")
+    assert "<vfs_read>" in before
+    assert "type = struct dentry\n" in after
+    assert (opened(before), opened(after)) == (1, 2)
+
+
+def test_prototypes_equal_those_of_btf(made: Path, gdb_path: str, guest: Machine) -> None:
+    """gdb's reading of the file against armprobe's of BTF."""
     btf = Btf.of(guest)
     assert btf is not None
-    types, strings = btf.sections
-    small = bytes(types[: btf.offsets[400]])
-    header = struct.pack("<8s4I", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0, len(small), len(small), len(strings))
-    chance = random.Random(7)
-    refused = 0
-    for _ in range(200):
-        data = bytearray(small)
-        for _ in range(3):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        try:
-            debug_sections(Btf(header + data + bytes(strings)), {})
-        except MachineError:
-            refused += 1
-    assert refused
+    names = [symbol.name for symbol in guest.symbols if symbol.kind == "function"]
+    expected = {}
+    for name in chance().sample(sorted({name for name in names if "." not in name}), 600):
+        with contextlib.suppress(MachineError):
+            kind = btf.function(name)
+            arguments = [str(each.type) for each in kind.parameters] + ["..."] * kind.variadic
+            expected[name] = kind.target.declare(f"({', '.join(arguments) or 'void'})")
+    words = [gdb_path, "-nx", "-batch", str(made), *(word for name in expected for word in ("-ex", f"whatis {name}"))]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    found = dict(zip(expected, re.findall(r"^type = (.*)$", said, re.MULTILINE), strict=True))
+    described = {name: kind for name, kind in found.items() if "no debug info" not in kind}  # others: no code any more
+    assert len(described) > 300
+    assert described == {name: expected[name] for name in described}
 
 
 STRINGS = b"\0int\0outer\0inner\0member\0"
@@ -180,6 +204,78 @@ def test_a_name_of_several_functions() -> None:
     assert str(btf.function("one")) == "void (void)"
     with pytest.raises(MachineError, match="no function both"):
         btf.function("both")
+
+
+def with_functions(types: Sequence[bytes], arguments: Mapping[bytes, int]) -> tuple[Btf, dict[str, Function]]:
+    """BTF with `types`, from number 2 on, and functions of one argument, whose types are given by the names."""
+    strings = STRINGS + b"".join(name + b"\0" for name in arguments)
+    made, functions = list(types), {}
+    for name, argument in arguments.items():
+        made.append(struct.pack("<5I", 0, 13 << 24 | 1, 0, STRINGS.index(b"member"), argument))
+        made.append(struct.pack("<3I", strings.index(name), 12 << 24, len(made) + 1))
+        functions[name.decode()] = Function(0x1000 + 16 * len(made), 16, [16] * 8)
+    return of_types(*made, strings=strings), functions
+
+
+def test_damaged_btf_is_refused_or_read() -> None:
+    array, enum = struct.pack("<6I", 0, 3 << 24, 0, 4, 1, 3), struct.pack("<5I", 0, 6 << 24 | 1, 4, 1, 7)
+    prototype = struct.pack("<7I", 0, 13 << 24 | 2, 1, 0, 3, 0, 5)
+    types = [holding(b"outer", 3), refers(POINTER, 2), refers(CONST, 3), refers(TYPEDEF, 2), holding(b"", 4), array]
+    types += enum, prototype, refers(POINTER, 9), struct.pack("<3I", STRINGS.index(b"inner"), 7 << 24, 0)
+    btf, functions = with_functions(types, {b"f%d" % number: number for number in (*range(1, 9), 10, 11)})
+    assert len(debug_sections(btf, functions)[".debug_info"]) > 300
+    data, strings = btf.sections
+    header = struct.pack("<8s4I", b"\x9f\xeb\x01\x00\x18\x00\x00\x00", 0, len(data), len(data), len(strings))
+    numbers = random.Random(7)
+    refused = 0
+    for _ in range(1000):
+        damaged = bytearray(data)
+        for _ in range(3):
+            damaged[numbers.randrange(len(data))] = numbers.randrange(256)
+        try:
+            debug_sections(Btf(header + damaged + bytes(strings)), functions)
+        except MachineError:
+            refused += 1
+    assert 300 < refused < 1000
+
+
+def test_structs_that_a_name_does_not_lead_to(gdb_path: str, tmp_path: Path) -> None:
+    """Pointers to two structs of one name, and a struct that is passed by its value: gdb knows their sizes."""
+    one, other = (struct.pack("<6I", 5, 4 << 24 | 1, size, 1, 1, 0) for size in (8, 24))
+    value = struct.pack("<6I", 11, 4 << 24 | 1, 12, 1, 1, 0)
+    btf, functions = with_functions(
+        [one, other, value, refers(POINTER, 2), refers(POINTER, 3), refers(POINTER, 4)],
+        {b"takes_one": 5, b"takes_other": 6, b"takes_value": 4, b"takes_pointer": 7},
+    )
+    symbols = [Symbol(name, function.address, 16, "function") for name, function in functions.items()]
+    path = tmp_path / "made.elf"
+    guest = Machine(replace(read_guest("demo"), dwarf=None))
+    guest.symbols = Symbols(symbols)
+    path.write_bytes(symbol_file(replace(SymbolSources.of(guest), btf=btf, code=[bytes(0x1000)])))
+    field = "gdb.lookup_global_symbol('takes_{}').type.fields()[0].type"
+    commands = [f"python print({field.format(name)}.target().sizeof)" for name in ("one", "other", "pointer")]
+    words = [gdb_path, "-nx", "-batch", str(path), "-ex", "info scope takes_value", "-ex", "maint info symtabs"]
+    words += (word for line in commands for word in ("-ex", line))
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    assert ", length 12.\n" in said
+    assert opened(said) == 1  # the value's own unit
+    assert said.endswith("\n8\n24\n12\n")
+
+
+def test_types_of_functions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 2,000 pointers needs all of them where the struct cannot only be declared: four million entries."""
+    count = 2000
+    pointers = [refers(POINTER, 2)] * count  # from number 3 on
+    members = b"".join(struct.pack("<3I", STRINGS.index(b"member"), 3 + n, 0) for n in range(count))
+    struct_of_all = struct.pack("<3I", STRINGS.index(b"outer"), 4 << 24 | count, 8) + members
+    arguments = {b"f%d" % n: 3 + n for n in range(count)}
+    debug_sections(*with_functions([struct_of_all, *pointers], arguments))
+    namesake = holding(b"outer", 1)
+    with pytest.raises(MachineError, match="damaged"):
+        debug_sections(*with_functions([struct_of_all, *pointers, namesake], arguments))
+    monkeypatch.setattr("armprobe.kernel.btf_dwarf.functions._MOST_BYTES", 10_000)
+    with pytest.raises(MachineError, match="damaged"):
+        debug_sections(*with_functions([struct_of_all, *pointers], arguments))
 
 
 NOP, RET, BL, BR_X9 = 0xD503_201F, 0xD65F_03C0, 0x9400_0010, 0xD61F_0120
