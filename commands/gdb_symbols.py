@@ -16,17 +16,28 @@ STAT = struct.Struct(">4xI20xQ20xI4x")  # inode, size and time of a file (GDB ma
 EMPTY_PROGRAM = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 0, 0, 64, 0, 0)
 
 
-def is_here(name: str) -> bool:
-    """Whether the stub's file `name` is the same file on this computer (GDB manual, "Host I/O Packets")."""
+def local_path(name: str) -> str | None:
+    """The path on this computer of the stub's file `name`, or None (GDB manual, "Host I/O Packets").
+
+    The stub says what the file is, and where, if that is not its name. Another file may be there on this computer.
+    """
     send = gdb.selected_inferior().connection.send_packet
-    descriptor = (send(f"vFile:open:{os.fsencode(name).hex()},0,0".encode()) or b"")[1:]
-    said = (send(b"vFile:fstat:" + descriptor) or b"").partition(b";")[2]
+    descriptor = (send(b"vFile:open:%b,0,0" % os.fsencode(name).hex().encode()) or b"")[1:]
+    said = attachment(send(b"vFile:fstat:" + descriptor))
+    link = attachment(send(b"vFile:readlink:" + os.fsencode(name).hex().encode()))
     send(b"vFile:close:" + descriptor)
-    said = re.sub(rb"\}(.)", lambda escape: bytes([escape[1][0] ^ 0x20]), said, flags=re.DOTALL)
-    if len(said) != STAT.size or not os.path.exists(name):
-        return False
-    ours = os.stat(name)
-    return STAT.unpack(said) == (ours.st_ino % (1 << 32), ours.st_size, int(ours.st_mtime))
+    for path in (name, os.fsdecode(link)):
+        if len(said) == STAT.size and os.path.exists(path):
+            ours = os.stat(path)
+            if STAT.unpack(said) == (ours.st_ino % (1 << 32), ours.st_size, int(ours.st_mtime)):
+                return path
+    return None
+
+
+def attachment(reply: bytes | None) -> bytes:
+    """The data that a reply comes with."""
+    data = (reply or b"").partition(b";")[2]
+    return re.sub(rb"\}(.)", lambda escape: bytes([escape[1][0] ^ 0x20]), data, flags=re.DOTALL)
 
 
 class Symbols:
@@ -60,12 +71,15 @@ class Symbols:
         if not reply.startswith(b"l"):  # a guest without symbols
             return
         name = os.fsdecode(reply[1:])
-        path = name if is_here(name) else os.path.join(self._folder, os.path.basename(name))
+        path, copy = local_path(name), os.path.join(self._folder, os.path.basename(name))
         try:
-            if path != name:  # a kernel's file has hundreds of megabytes
-                gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(path)}", to_string=True)
-            gdb.execute(f"file {shlex.quote(path)}", to_string=True)
-        except gdb.error as error:
+            if path is None:
+                gdb.execute(f"remote get {shlex.quote(name)} {shlex.quote(copy)}", to_string=True)
+            elif path != name:  # in armprobe's cache, which deletes files
+                shutil.copyfile(path, copy)
+            # A kernel's file with debug information has hundreds of megabytes, and is not copied.
+            gdb.execute(f"file {shlex.quote(name if path == name else copy)}", to_string=True)
+        except (gdb.error, OSError) as error:
             gdb.write(f"the machine's symbols are not available: {error}\n", gdb.STDERR)
             return
         gdb.execute("frame")  # shown already, but without symbols

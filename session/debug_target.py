@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -81,7 +80,7 @@ class DebugTarget:
         )
         stem = re.sub(r"[^\w.+-]", "_", Path(session.name).name.removesuffix(".elf"), flags=re.ASCII)
         name = f"/armprobe/{stem}.elf"
-        self._symbols = ExecFile(name, lambda: io.BytesIO(self._symbol_file.read()))
+        self._symbols = ExecFile(name, self._symbol_file.open, lambda: self._symbol_file.path)
         self._dwarf: ExecFile | None = None
         if (dwarf := session.machine.guest.dwarf) is not None:
             path = str(dwarf.resolve())

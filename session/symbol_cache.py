@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from armprobe.guests.linux.debian import cache_directory
 from armprobe.machine import host_files
@@ -52,6 +53,16 @@ class SymbolFile:
         self._gather = gather
         self._warn = warn
         self._made: tuple[Symbols, bytes] | None = None
+        self.path: Path | None = None
+        """Where the user's cache has it, with a digest behind it, once it was read; None if it does not have it."""
+
+    def open(self) -> BinaryIO:
+        """The file, open to read, as `read` gives it. It is that of the user's cache, if that has it."""
+        made = self.read()
+        if self.path is not None:
+            with contextlib.suppress(MachineError):
+                return host_files.open_regular(self.path)
+        return io.BytesIO(made)
 
     def read(self) -> bytes:
         """The bytes of the file, on any thread. Takes one to two seconds where no cache has it."""
@@ -60,15 +71,16 @@ class SymbolFile:
             return self._made[1]
         sources = self._gather()
         key = sha256(sources.digest() + _makers()).digest()
-        made = _cached(key)
+        made, self.path = _cached(key), _path(key)
         if made is None:
+            self.path = None
             reasons: list[str] = []
             made = symbol_file(sources, reasons.append)
             for reason in reasons:
                 self._warn(reason)
             if reasons:
                 return made
-            _keep(key, made)
+            self.path = _keep(key, made)
         self._made = symbols, made
         return made
 
@@ -105,8 +117,8 @@ def _cached(key: bytes) -> bytes | None:
     return content
 
 
-def _keep(key: bytes, content: bytes) -> None:
-    """Put a file into the user's cache, and delete the oldest of too many there."""
+def _keep(key: bytes, content: bytes) -> Path | None:
+    """Put a file into the user's cache, and delete the oldest of too many there. Its path; None if that fails."""
     path = _path(key)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +130,8 @@ def _keep(key: bytes, content: bytes) -> None:
             old.unlink(missing_ok=True)
     except (MachineError, OSError) as error:
         log.info("the debugger's symbols are not kept: %s", error)
+        return None
+    return path
 
 
 def symbol_path(session: Session, folder: Path) -> Path | None:

@@ -2,7 +2,7 @@
 """vFile: reads files of the program, and the map of the guest's memory (GDB manual, "Host I/O Packets").
 
 No other file is read. The target gives the program's file and its name, and those of its libraries. A client on the
-same computer can tell by fstat whether its own file of that name is the same.
+same computer can tell by fstat whether its own file of that name is the same, or that which the name is a link to.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ENOENT = 2
 _EIO = 5
 _EBADF = 9
+_EINVAL = 22
 _EMFILE = 24
 _EROFS = 30
 
@@ -131,11 +132,19 @@ class Files(Feature[Program]):
         content.close()
         return b"F0"
 
+    def _read_link(self, name: bytes) -> bytes:
+        file, path = self.target.exec_file(), hex_text(name)
+        if file is None or path != file.name:
+            return _failed(_ENOENT)
+        there = file.path()
+        return _failed(_EINVAL) if there is None else _attached(os.fsencode(there))
+
     _OPERATIONS: ClassVar[dict[bytes, Callable[[Files, bytes], bytes]]] = {
         b"setfs": _set_file_system,
         b"open": _open,
         b"pread": _read,
         b"fstat": _stat,
         b"close": _close,
+        b"readlink": _read_link,
     }
     packets = (PacketKind("vFile", _parse, do, reads=True),)

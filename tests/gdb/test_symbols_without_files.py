@@ -168,6 +168,23 @@ def test_a_file_that_takes_longer_than_gdb_waits(run: Gdb, stripped: Session, mo
     assert "kfree" in said
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_a_file_that_is_not_on_this_computer_is_sent(
+    run: Gdb, stripped: Session, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    cache, packets = folder / "cache", folder / "packets"
+    cache.mkdir() if kept else cache.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    stripped.owner.call(lambda: stripped.machine.run(until="kfree"))  # so that its memory can be read
+    with serve(stripped, "127.0.0.1:0") as server:
+        commands = f"set remotelogfile {packets}", f"target remote {server.address}", "info files", "info address kfree"
+        said = run("-x", GDBINIT, commands=commands)
+    assert ("vFile:pread" in packets.read_text()) is not kept
+    assert 'Symbol "kfree" is at 0x' in said
+    assert str(cache) not in said  # where it could be deleted while gdb has it
+
+
 def test_from_one_guest_to_another(run: Gdb, stripped: Session, strip: Strip) -> None:
     other = strip("--strip-debug", "--redefine-sym=kfree=kfree_renamed")
     with (

@@ -61,6 +61,25 @@ def test_a_second_process_reads_it(folder: Path, made: list[SymbolSources]) -> N
     assert file.read_bytes()[:-32] == content
 
 
+def test_it_is_opened_where_it_is(folder: Path) -> None:
+    """By a process that makes it, and by one that finds it."""
+    for _ in range(2):
+        made = SymbolFile(STARTED, lambda: SymbolSources.of(STARTED))
+        assert made.path is None
+        with made.open() as file:
+            assert made.path is not None
+            assert os.path.samestat(os.fstat(file.fileno()), os.stat(made.path))
+            assert file.read()[:-32] == made.read()
+        made.path.unlink()
+        with made.open() as file:
+            assert file.read() == made.read()
+    folder.rmdir()
+    folder.touch()
+    made = SymbolFile(STARTED, lambda: SymbolSources.of(STARTED))
+    assert made.open().read() == made.read()
+    assert made.path is None
+
+
 @pytest.mark.parametrize(
     "damage",
     [

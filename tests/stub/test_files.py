@@ -22,7 +22,7 @@ NAME = "/armprobe/a guest.elf"
 CONTENT = bytes(range(256)) * 1024 + b"the end"  # 256 KiB of everything that needs escaping, and of what does not
 
 # GDB manual, "Errno Values"
-ENOENT, EIO, EBADF, EMFILE, EROFS = b"F-1,2", b"F-1,5", b"F-1,9", b"F-1,18", b"F-1,1e"
+ENOENT, EIO, EBADF, EINVAL, EMFILE, EROFS = b"F-1,2", b"F-1,5", b"F-1,9", b"F-1,16", b"F-1,18", b"F-1,1e"
 O_WRONLY, O_RDWR, O_APPEND, O_CREAT, O_TRUNC = 1, 2, 8, 0x200, 0x400
 
 
@@ -119,6 +119,19 @@ def test_which_file_it_is(client: Client, target: FakeTarget, tmp_path: Path) ->
     assert read(client, 0, 7, len(CONTENT) - 7) == b"the end"
 
 
+def test_where_it_is(client: Client, target: FakeTarget) -> None:
+    """GDB manual, "Host I/O Packets": the number of bytes, and the link's value."""
+
+    def ask(name: str) -> bytes:
+        return client.ask(b"vFile:readlink:" + name.encode().hex().encode())
+
+    target.program = ExecFile(NAME, io.BytesIO)
+    assert ask(NAME) == EINVAL
+    target.program = ExecFile(NAME, io.BytesIO, lambda: Path("/cache/x.elf"))
+    assert ask(NAME) == b"Fc;/cache/x.elf"
+    assert ask("/etc/localtime") == ENOENT
+
+
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "", "just probing", NAME + "/", "/armprobe/../" + NAME, NAME[1:], NAME + "\0", "/armprobe"]
 )
@@ -133,7 +146,7 @@ def test_it_cannot_be_written(client: Client, reads: list[int], flags: int) -> N
     assert reads == []
 
 
-@pytest.mark.parametrize("operation", ["pwrite:0,0,x", "unlink:2f61", "readlink:2f61", "lstat:2f61", "", ":", "exec"])
+@pytest.mark.parametrize("operation", ["pwrite:0,0,x", "unlink:2f61", "lstat:2f61", "", ":", "exec"])
 @pytest.mark.usefixtures("reads")
 def test_nothing_else_can_be_done_with_it(client: Client, operation: str) -> None:
     client.ask(opening())
