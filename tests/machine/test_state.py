@@ -75,6 +75,8 @@ NOT_STATE: set[tuple[str, str]] = {
     ("core.guest_debug", "_changed"),
     ("core.register_access", "_begun"),
     *(("core.reader", pointer) for pointer in ("uc", "core")),
+    # Of checkpoints, of which a new machine has none, and the other one has some if this computer is slow.
+    *(("machine.checkpoints", name) for name in ("bound", "_states", "_exact", "_unwanted")),
 }
 
 
