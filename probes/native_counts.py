@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from armprobe.machine.native.places import Action
@@ -13,13 +14,10 @@ from .probe import Counters, Counts
 def _of_action(name: str) -> Any:
     """A counter of an action, as an attribute."""
 
-    def get(counts: KprobeCounts | CallCounts) -> Any:
-        return getattr(counts.action, name)
-
     def put(counts: KprobeCounts | CallCounts, value: int) -> None:
         setattr(counts.action, name, value)
 
-    return property(get, put)
+    return property(attrgetter(f"action.{name}"), put)
 
 
 class KprobeCounts:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import attrgetter
 from typing import Final, Self
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
@@ -18,6 +19,7 @@ _HIT: Final = 700  # bytes of a hit with its registers
 _COUNTED: Final = 250  # of the counters of a probe
 _REFERENCE: Final = 8  # to a hit
 _COUNTERS: Final = "hits", "met", "nmissed", "leaked"
+_COUNTED_BY: Final = attrgetter(*_COUNTERS)
 
 
 @lazy_dataclass
@@ -32,7 +34,7 @@ class Observed:
     def of(cls, probes: Collection[Probe], kept: Kept) -> Self:
         """What `probes` have counted now, and the hits `kept`."""
         counted = {each.aggregate: each.aggregate.saved() for each in probes if each.aggregate is not None}
-        return cls(kept, counted, {each: tuple(getattr(each.counts, name) for name in _COUNTERS) for each in probes})
+        return cls(kept, counted, {each: _COUNTED_BY(each.counts) for each in probes})
 
     def volume(self, most: int) -> Volume:
         """The memory that this takes. `most` are the bytes of the guest's memory that a hit has, at most."""

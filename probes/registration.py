@@ -12,7 +12,7 @@ from armprobe.kernel.backtrace import Backtrace
 from armprobe.kernel.code_tables import Area, CodeTables
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbol
-from armprobe.machine.state import Entry, Order
+from armprobe.machine.state import Entry, Order, Volume
 
 from .address_rules import AddressRules
 from .aggregation import Special
@@ -87,6 +87,7 @@ class Kprobes(Recorded, Watched):
         self._resolver, self._check = self._rules.of(self.era)
         self._slots = Slots(machine, self._text)
         self._recorder = Recorder(machine, self)
+        self._recorded_most = 0  # the most bytes of memory that a probe has ever recorded of a hit
         kernel = machine.kernel
         if kernel is not None and kernel.tasks is not None:
             self._recorder.task = self._recorder.kernel_task = kernel.tasks.current
@@ -124,13 +125,7 @@ class Kprobes(Recorded, Watched):
         self.events = Events(self, self._text)
         machine.state.add(
             "probes",
-            Entry(
-                Order.PROBES,
-                self._save,
-                self._restore,
-                restored=self._restored,
-                volume=lambda saved: saved.volume(self._largest),
-            ),
+            Entry(Order.PROBES, self._save, self._restore, restored=self._restored, volume=self._volume),
         )
         machine.state.before_saving.append(self._refuse_saving)
         machine.timeline.observations.append((self._save, self._put_back))
@@ -430,7 +425,8 @@ class Kprobes(Recorded, Watched):
     def _add(self, probe: Kprobe, address: int, symbol: Symbol) -> None:
         probe.flags &= DISABLED
         scope = lambda stage: GuestScope(self.machine, stage, address)  # noqa: E731
-        probe.owner.recording = prepared(probe.owner.record, probe.owner.stages, scope, self.kept)
+        probe.owner.recording = recording = prepared(probe.owner.record, probe.owner.stages, scope, self.kept)
+        self._recorded_most = max(self._recorded_most, 0 if recording is None else recording.size)
         site = self._sites.get(address)
         if site is None:
             site = Site(address, *self._check.judge(address, symbol), self._stepping)
@@ -470,6 +466,9 @@ class Kprobes(Recorded, Watched):
     def _save(self) -> Observed:
         """What the probes have recorded and counted so far."""
         return Observed.of(self._recorded_by(), Kept(tuple(self.hits), self.lost))
+
+    def _volume(self, saved: Observed) -> Volume:
+        return saved.volume(self._recorded_most)
 
     def _recorded_by(self) -> set[Probe]:
         """The probes that record or count, those of a kretprobe or jprobe and its kprobe."""
