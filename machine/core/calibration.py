@@ -134,12 +134,17 @@ def _find_pstate(engine: unicorn.Uc) -> dict[str, int]:
     context = engine.context_save()  # reused for all images: part of a new context is not initialised
 
     def changed_by(bit: int) -> set[int]:
-        images: list[tuple[int, ...]] = []
+        different = 0
         for value in (_EL1H_MASKED, _EL1H_MASKED ^ bit):
             engine.reg_write(reg.UC_ARM64_REG_PSTATE, value)
             engine.context_update(context)
-            images.append(struct.unpack(f"<{len(bytes(context)) // 4}I", bytes(context)))
-        return {4 * i for i, (a, b) in enumerate(zip(*images, strict=True)) if a != b}
+            different ^= int.from_bytes(bytes(context), "little")
+        words = set()
+        while different:
+            word = ((different & -different).bit_length() - 1) // 32  # the lowest that differs
+            words.add(4 * word)
+            different &= ~(0xFFFF_FFFF << 32 * word)
+        return words
 
     found = {"nf": changed_by(1 << 31)}
     bits = {"zf": 1 << 30, "cf": 1 << 29, "vf": 1 << 28, "daif": 1 << 7, "btype": 1 << 10, "pstate": 1 << 20}
@@ -185,7 +190,8 @@ def _live_places(engine: unicorn.Uc, x: int) -> set[tuple[int, int]]:
 
     Copies of the registers in memory that was freed match as well, but they do not follow a change.
     """
-    planted = [0x5B00_0000_0000_0000 | i * 0x0101_0101 for i in range(29)]
+    # No byte is zero, as most of that memory is: what is searched for skips such memory by its own length.
+    planted = [(0x5B + i) * 0x0101_0101_0101_0101 for i in range(29)]
     needle = struct.pack("<29Q", *planted)
     for i, value in enumerate(planted):
         engine.reg_write(reg.UC_ARM64_REG_X0 + i, value)
