@@ -71,7 +71,7 @@ def verb(name: str) -> Verb:
     return found
 
 
-def build_parser(names: Iterable[str] = tuple(VERBS)) -> argparse.ArgumentParser:
+def build_parser(names: Iterable[str] = VERBS) -> argparse.ArgumentParser:
     """The parser, with a subparser for each of these verbs. Command lines, completion and the man page use it."""
     # The namespace has only the arguments that were given. `Options` has the defaults.
     common: dict[str, Any] = {
@@ -96,8 +96,8 @@ def parse(words: Sequence[str]) -> Options:
         words.insert(0, "prompt")
     if words[0] == "gdb" and "--" in words:
         words, for_gdb = words[: words.index("--")], words[words.index("--") + 1 :]
-    parser = build_parser(words[:1]) if words[0] in VERBS else build_parser()
-    namespace = parser.parse_args(words)
+    needed = words[:1] if words[0] in VERBS else () if words[0] == "--version" else VERBS
+    namespace = build_parser(needed).parse_args(words)
     namespace.for_gdb = for_gdb
     configured = not getattr(namespace, "no_config", True)
     return Options.from_namespace(namespace, read_settings(Path.cwd()) if configured else Settings())
