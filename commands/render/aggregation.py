@@ -14,14 +14,14 @@ _BAR: Final = 52  # characters, as in TextOutput::hist of bpftrace's src/output.
 _SUFFIXES: Final = ("", "K", "M", "G", "T", "P", "E")
 
 
-@as_text.register
+@as_text.register(values.Aggregates)
 def _(value: values.Aggregates) -> str:
     if not value:
         return "no probe counts; set one with: count FUNCTION by caller\n"
     return "\n".join(map(_one, value))
 
 
-@as_text.register
+@as_text.register(values.FoldedStacks)
 def _(value: values.FoldedStacks) -> str:
     """As stackcollapse-*.pl of Brendan Gregg's FlameGraph prints stacks."""
     return "".join(f"{';'.join(stack.frames)} {stack.count}\n" for stack in value)

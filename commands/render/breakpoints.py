@@ -20,7 +20,7 @@ _COLUMNS: Final = (
 )
 
 
-@as_text.register
+@as_text.register(values.BreakpointRows)
 def _(value: values.BreakpointRows) -> str:
     if not value:
         return "no breakpoints; set one with: break PLACE, or watch PLACE\n"
@@ -35,7 +35,7 @@ def _row(point: values.BreakpointRow) -> tuple[str, ...]:
     return str(point.number), NAMES[point.kind], where(point.location), str(point.hits), " ".join(notes)
 
 
-@as_text.register
+@as_text.register(values.BreakpointsChanged)
 def _(value: values.BreakpointsChanged) -> str:
     if not value.breakpoints:
         return f"no breakpoints are {value.done}: there are none\n"

@@ -17,7 +17,7 @@ _LEAST: Final = 24  # characters of a column
 _MOST_LINES: Final = 5000  # that are matched; the time grows with the square
 
 
-@as_text.register
+@as_text.register(values.EraAnswers)
 def _(value: values.EraAnswers) -> str:
     return era_answers(value, WIDTH)
 

@@ -31,7 +31,7 @@ def age_text(seconds: float) -> str:
     return "now"
 
 
-@as_text.register
+@as_text.register(values.Doctor)
 def _(value: values.Doctor) -> str:
     extras = [
         f"{extra.name} ({'installed' if not extra.missing else 'without ' + ', '.join(extra.missing)})"
@@ -56,14 +56,14 @@ def _(value: values.Doctor) -> str:
     return text + "".join(f"FAILED: {problem}\n" for problem in value.problems)
 
 
-@as_text.register
+@as_text.register(values.CacheEntries)
 def _(value: values.CacheEntries) -> str:
     if not value:
         return "the cache is empty\n"
     return _rows(value) + f"{size_text(sum(entry.size for entry in value))} in all\n"
 
 
-@as_text.register
+@as_text.register(values.CacheRemoved)
 def _(value: values.CacheRemoved) -> str:
     text = _rows(value.removed) + f"removed {len(value.removed)} of the cache's entries, {size_text(value.size)}\n"
     return text + "".join(f"{entry.path} stays: it is in use\n" for entry in value.kept)
@@ -82,6 +82,6 @@ def _rows(entries: Iterable[values.CacheEntry]) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.ShellCommand)
 def _(value: values.ShellCommand) -> str:
     return value.out + (f"exit status {value.status}\n" if value.status else "")

@@ -15,7 +15,7 @@ _WIDTH: Final = 72
 _IN_A_ROW: Final = 3
 
 
-@as_text.register
+@as_text.register(values.Context)
 def _(value: values.Context) -> str:
     lines: list[str] = []
     if value.registers:

@@ -22,7 +22,7 @@ _RULE: Final = " ------------------------------------------\n"
 _TASK: Final = 14  # TRACE_GRAPH_PROCINFO_LENGTH
 
 
-@as_text.register
+@as_text.register(values.Watched)
 def _(value: values.Watched) -> str:
     several = "" if value.functions == 1 else "s"
     what = f"{value.functions:,} function{several}"
@@ -31,7 +31,7 @@ def _(value: values.Watched) -> str:
     return f"{value.kind} {value.number}: {value.given}, {what}\n"
 
 
-@as_text.register
+@as_text.register(values.FunctionsCounted)
 def _(value: values.FunctionsCounted) -> str:
     """As tools/funccount.py of bcc prints it."""
     several = "" if value.functions == 1 else "s"
@@ -49,7 +49,7 @@ def _calls(called: tuple[values.FunctionCalls, ...]) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.TopFunctions)
 def _(value: values.TopFunctions) -> str:
     counted = value.counted
     total = sum(each.calls for each in counted.called)
@@ -63,7 +63,7 @@ def _(value: values.TopFunctions) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.CallGraph)
 def _(value: values.CallGraph) -> str:
     """As kernel/trace/trace_functions_graph.c prints it, on CPU 0."""
     lines = [_GRAPH_HEADER]

@@ -17,17 +17,17 @@ WIDTH: Final = 110
 """Characters of a line, where the text is for no terminal."""
 
 
-@as_text.register
+@as_text.register(values.CommandHelp)
 def _(value: values.CommandHelp) -> str:
     return command_help(value, WIDTH)
 
 
-@as_text.register
+@as_text.register(values.CommandList)
 def _(value: values.CommandList) -> str:
     return command_list(value, WIDTH)
 
 
-@as_text.register
+@as_text.register(values.CommandsFound)
 def _(value: values.CommandsFound) -> str:
     return commands_found(value, WIDTH)
 

@@ -9,7 +9,7 @@ from .layout import Column, Table, described
 from .text import as_text
 
 
-@as_text.register
+@as_text.register(values.TaskRows)
 def _(value: values.TaskRows) -> str:
     columns = (
         Column("PID", 5, right=True),
@@ -33,7 +33,7 @@ def _(value: values.TaskRows) -> str:
     return Table(columns, rows).plain()
 
 
-@as_text.register
+@as_text.register(values.TaskDetails)
 def _(value: values.TaskDetails) -> str:
     task = value.task
     rows = [
@@ -49,12 +49,12 @@ def _(value: values.TaskDetails) -> str:
     return "".join(f"{name:<12} {said}\n" for name, said in rows) + as_text(value.backtrace)
 
 
-@as_text.register
+@as_text.register(values.KernelLog)
 def _(value: values.KernelLog) -> str:
     return "".join(f"{line}\n" for record in value for line in record.lines)
 
 
-@as_text.register
+@as_text.register(values.Mounts)
 def _(value: values.Mounts) -> str:
     return "".join(
         f"{_escaped(row.device)} {_escaped(row.path)} {_escaped(row.type)} {','.join(row.options)} 0 0\n"
@@ -62,28 +62,28 @@ def _(value: values.Mounts) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.ThreadsSeen)
 def _(value: values.ThreadsSeen) -> str:
     return f"gdb's threads: {'the tasks of the guest' if value.threads == 'tasks' else 'the CPU'}\n"
 
 
-@as_text.register
+@as_text.register(values.CrashesSeen)
 def _(value: values.CrashesSeen) -> str:
     what = {"all": "panics, oopses and warnings", "oopses": "panics and oopses", "none": "no error"}[value.crashes]
     return f"the guest stops by itself at {what} of its kernel\n"
 
 
-@as_text.register
+@as_text.register(values.ModuleRows)
 def _(value: values.ModuleRows) -> str:
     return "".join(_module(row) for row in value) if value else "the guest has loaded no modules\n"
 
 
-@as_text.register
+@as_text.register(values.TracepointNames)
 def _(value: values.TracepointNames) -> str:
     return "".join(f"{name}\n" for name in value)
 
 
-@as_text.register
+@as_text.register(values.TracepointFormat)
 def _(value: values.TracepointFormat) -> str:
     """The event's format file (f_show, kernel/trace/trace_events.c)."""
     common, own = ("".join(f"\t{_field(field)}\n" for field in fields) for fields in (value.common, value.fields))

@@ -12,7 +12,7 @@ from .text import as_text
 _ANSWERS: Final = {True: "yes", False: "no", None: "unknown"}
 
 
-@as_text.register
+@as_text.register(KernelFacts)
 def _(value: KernelFacts) -> str:
     rows = [("file", value.file)]
     if value.format:

@@ -20,7 +20,7 @@ _SLABINFO: Final = (
 )
 
 
-@as_text.register
+@as_text.register(values.FileRows)
 def _(value: values.FileRows) -> str:
     if not value:
         return "the task has no open files\n"
@@ -35,7 +35,7 @@ def _(value: values.FileRows) -> str:
     return Table(columns, rows).plain()
 
 
-@as_text.register
+@as_text.register(values.AreaRows)
 def _(value: values.AreaRows) -> str:
     return "".join(_area(row) for row in value) if value else "the task has no memory of its own: it is the kernel's\n"
 
@@ -48,7 +48,7 @@ def _area(row: values.AreaRow) -> str:
     return (f"{line:<{_NAME_COLUMN}}{name}" if name else line) + "\n"
 
 
-@as_text.register
+@as_text.register(values.SlabRows)
 def _(value: values.SlabRows) -> str:
     return _SLABINFO + "".join(
         f"{row.name:<17} {row.active:6} {row.objects:6} {row.size:6} {row.per_slab:4} {row.pages:4}"
@@ -57,7 +57,7 @@ def _(value: values.SlabRows) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.InterruptRows)
 def _(value: values.InterruptRows) -> str:
     errors = "" if value.errors is None else f"{'Err':>{_IRQ_WIDTH}}: {value.errors:10}\n"
     return f"{'':{_IRQ_WIDTH + 8}}CPU{0:<8}\n" + "".join(_interrupt(row) for row in value) + errors
@@ -75,7 +75,7 @@ def _interrupt(row: values.InterruptRow) -> str:
     return line + "\n"
 
 
-@as_text.register
+@as_text.register(values.TimerRows)
 def _(value: values.TimerRows) -> str:
     parts: list[str] = []
     for _, rows in groupby(value, key=lambda row: row.clock):
@@ -88,7 +88,7 @@ def _(value: values.TimerRows) -> str:
     return "".join(parts) or "no timer is pending\n"
 
 
-@as_text.register
+@as_text.register(values.WheelTimerRows)
 def _(value: values.WheelTimerRows) -> str:
     parts: list[str] = []
     for _, rows in groupby(value, key=lambda row: row.wheel):
@@ -100,7 +100,7 @@ def _(value: values.WheelTimerRows) -> str:
     return "".join(parts) or "no timer is pending\n"
 
 
-@as_text.register
+@as_text.register(values.SystemCallRows)
 def _(value: values.SystemCallRows) -> str:
     columns = Column("nr", 3, right=True), Column("address"), Column("name")
     return Table(

@@ -14,13 +14,13 @@ def line_text(line: values.SourceLine) -> str:
     return f"{line.file}:{line.number}\n" if line.text is None else f"{line.number}\t{line.text}\n"
 
 
-@as_text.register
+@as_text.register(values.SourceLinesShown)
 def _(value: values.SourceLinesShown) -> str:
     head = f"{value[0].file}:\n" if value else ""
     return head + "".join(f"{'=> ' if line.current else '   '}{line_text(line)}" for line in value)
 
 
-@as_text.register
+@as_text.register(values.LineCode)
 def _(value: values.LineCode) -> str:
     line, start, end = value.line, value.start, value.end
     return (
@@ -29,7 +29,7 @@ def _(value: values.LineCode) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.LineStepped)
 def _(value: values.LineStepped) -> str:
     if value.line is not None:
         place = f"{described(value.stop.location)} at {value.line.file}:{value.line.number}\n"

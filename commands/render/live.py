@@ -17,6 +17,6 @@ class Live:
     value: Callable[[], object]
 
 
-@as_text.register
+@as_text.register(Live)
 def _(value: Live) -> str:
     return ""

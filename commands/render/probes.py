@@ -22,7 +22,7 @@ _COLUMNS: Final = (
 )
 
 
-@as_text.register
+@as_text.register(values.Probes)
 def _(value: values.Probes) -> str:
     return table(value).plain() if value else "no probes; set one with: kprobe SYMBOL\n"
 
@@ -43,7 +43,7 @@ def _row(probe: values.ProbeRow) -> tuple[str, ...]:
     return str(probe.number), probe.kind, place, str(probe.hits), str(probe.nmissed), " ".join(notes)
 
 
-@as_text.register
+@as_text.register(values.Registered)
 def _(value: values.Registered) -> str:
     probe = value.probe
     said = f", stops at {', '.join(probe.stop)}" if probe.stop else ""
@@ -57,7 +57,7 @@ def _(value: values.Registered) -> str:
     return line + "".join(f"warning: {warning}\n" for warning in value.warnings)
 
 
-@as_text.register
+@as_text.register(values.RegisteredMatching)
 def _(value: values.RegisteredMatching) -> str:
     lines, numbers = [], value.numbers
     if numbers:
@@ -69,7 +69,7 @@ def _(value: values.RegisteredMatching) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.Changed)
 def _(value: values.Changed) -> str:
     """What was done to each, or to how many if they are more than one cares to read."""
     probes, removed = value.probes, value.done == "removed"
@@ -84,13 +84,13 @@ def _(value: values.Changed) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.Blacklist)
 def _(value: values.Blacklist) -> str:
     """As the kernel's debugfs has it (kprobe_blacklist_seq_show, kernel/kprobes.c)."""
     return "".join(f"{area.start:#018x}-{area.end:#018x}\t{area.name}\n" for area in value)
 
 
-@as_text.register
+@as_text.register(values.HitRegisters)
 def _(value: values.HitRegisters) -> str:
     return "".join(
         f"{each.at.kind} {each.at.name}, hit {each.at.hit}, stage {each.at.stage}:\n{registers(each.registers)}"
@@ -98,24 +98,24 @@ def _(value: values.HitRegisters) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.Trace)
 def _(value: values.Trace) -> str:
     if not value:
         return "no hit is recorded yet: let the guest run with a probe set\n"
     return "".join(f"{event.line}\n" for event in value)
 
 
-@as_text.register
+@as_text.register(values.FollowsHits)
 def _(value: values.FollowsHits) -> str:
     return "hits are shown as they come; trace follow off ends it\n" if value.follows else "hits are not shown\n"
 
 
-@as_text.register
+@as_text.register(values.SavedHits)
 def _(value: values.SavedHits) -> str:
     return f"{value.file}: {value.stages:,} stages of hits, as {value.format}{_lost(value.lost)}\n"
 
 
-@as_text.register
+@as_text.register(values.TraceSize)
 def _(value: values.TraceSize) -> str:
     return f"{value.size:,} stages of hits are kept, of which there are {value.kept:,}{_lost(value.lost)}\n"
 
@@ -124,7 +124,7 @@ def _lost(stages: int) -> str:
     return f"; {stages:,} before them are lost" if stages else ""
 
 
-@as_text.register
+@as_text.register(values.QueryAnswer)
 def _(value: values.QueryAnswer) -> str:
     by_column = list(zip(*value.rows, strict=True)) or [()] * len(value.columns)
     columns = [

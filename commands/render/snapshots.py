@@ -11,7 +11,7 @@ from .layout import Column, Table, described
 from .text import as_text
 
 
-@as_text.register
+@as_text.register(values.SnapshotRows)
 def _(value: values.SnapshotRows) -> str:
     if not value:
         return "there are no snapshots; snapshot NAME takes one\n"
@@ -25,14 +25,14 @@ def _(value: values.SnapshotRows) -> str:
     return Table(columns, rows).plain()
 
 
-@as_text.register
+@as_text.register(values.SnapshotTaken)
 def _(value: values.SnapshotTaken) -> str:
     row = value.snapshot
     instead = ", instead of an older one" if value.replaced else ""
     return f"snapshot {row.name}: {_when(row)}{instead}\n"
 
 
-@as_text.register
+@as_text.register(values.PutBack)
 def _(value: values.PutBack) -> str:
     return f"back at {value.state}: {_when(value)}\n"
 
@@ -41,7 +41,7 @@ def _when(value: values.SnapshotRow | values.PutBack) -> str:
     return f"{described(value.location)}, after {value.instructions:,} instructions, {value.seconds:.6f} s"
 
 
-@as_text.register
+@as_text.register(values.Saved)
 def _(value: values.Saved) -> str:
     disk = "" if value.disk is None else f" --disk {_word(value.disk)}"
     back = "" if value.start is None else f", or back, to position {value.start:,} at most"
@@ -55,13 +55,13 @@ def _word(file: str) -> str:
     return name if name.startswith("'") else shlex.quote(name)
 
 
-@as_text.register
+@as_text.register(values.VmcoreSaved)
 def _(value: values.VmcoreSaved) -> str:
     size = f"{value.size / (1 << 20):,.1f} MiB"
     return f"saved, {size}; drgn -c {_word(value.file)} opens it, and so does crash VMLINUX {_word(value.file)}\n"
 
 
-@as_text.register
+@as_text.register(values.Disk)
 def _(value: values.Disk) -> str:
     if value.image is None:
         return "the guest has no disk; --disk IMAGE gives it one\n"

@@ -22,12 +22,12 @@ def as_text(value: object) -> str:
     raise TypeError(f"there is no text for {type(value).__name__}: register one in armprobe.commands.render")
 
 
-@as_text.register
+@as_text.register(type(None))
 def _(value: None) -> str:
     return ""
 
 
-@as_text.register
+@as_text.register(values.NamedValues)
 def _(value: values.NamedValues) -> str:
     return "".join(f"{each.name} = {each.text}\n" for each in value) or "it takes no arguments\n"
 
@@ -38,7 +38,7 @@ def _(value: values.Printed | values.PrintedLine) -> str:
     return f"{value.text}\n"
 
 
-@as_text.register
+@as_text.register(values.Answers)
 def _(value: values.Answers) -> str:
     return "".join(map(as_text, value))
 
@@ -46,7 +46,7 @@ def _(value: values.Answers) -> str:
 # Running
 
 
-@as_text.register
+@as_text.register(values.Stopped)
 def _(value: values.Stopped) -> str:
     return f"{stop_text(value)}\n"
 
@@ -57,32 +57,32 @@ def stop_text(stop: values.Stopped) -> str:
     return f"{stop.text} at {place}" + (f" ({stop.location.address:#x})" if stop.location.symbol is not None else "")
 
 
-@as_text.register
+@as_text.register(values.Stepped)
 def _(value: values.Stepped) -> str:
     return as_text(value.stop if value.instruction is None else value.instruction)
 
 
-@as_text.register
+@as_text.register(values.Returned)
 def _(value: values.Returned) -> str:
     return f"{value.value:#x} ({value.signed})\n"
 
 
-@as_text.register
+@as_text.register(values.Finished)
 def _(value: values.Finished) -> str:
     return as_text(value.stop) + ("" if value.returned is None else f"it returned {as_text(value.returned)}")
 
 
-@as_text.register
+@as_text.register(values.ConsoleText)
 def _(value: values.ConsoleText) -> str:
     return value.text
 
 
-@as_text.register
+@as_text.register(values.ConsoleOutput)
 def _(value: values.ConsoleOutput) -> str:
     return value.text or "(the guest has printed nothing since)\n"
 
 
-@as_text.register
+@as_text.register(values.ConsoleAnswer)
 def _(value: values.ConsoleAnswer) -> str:
     if value.waits:
         return "sent; the guest reads it when it runs\n"
@@ -91,23 +91,23 @@ def _(value: values.ConsoleAnswer) -> str:
     return value.text if value.text.endswith("\n") else f"{value.text}\n"
 
 
-@as_text.register
+@as_text.register(values.LentFiles)
 def _(value: values.LentFiles) -> str:
     lends = "those of the gdb that is attached" if value.lends else "none; files=gdb lends it those of gdb"
     return f"the guest's files are {lends}\n"
 
 
-@as_text.register
+@as_text.register(values.Pushed)
 def _(value: values.Pushed) -> str:
     return f"{value.file} is {host_files.shown(value.path)} in the guest\n"
 
 
-@as_text.register
+@as_text.register(values.Pulled)
 def _(value: values.Pulled) -> str:
     return f"{host_files.shown(value.path)} of the guest is {value.file}, {value.size:,} bytes\n"
 
 
-@as_text.register
+@as_text.register(values.Completed)
 def _(value: values.Completed) -> str:
     parts = [part if part.endswith("\n") else f"{part}\n" for part in (value.out, value.err) if part]
     if value.status:
@@ -118,12 +118,12 @@ def _(value: values.Completed) -> str:
 # Looking at the guest
 
 
-@as_text.register
+@as_text.register(values.Location)
 def _(value: values.Location) -> str:
     return f"{where(value)}\n"
 
 
-@as_text.register
+@as_text.register(values.SymbolMatches)
 def _(value: values.SymbolMatches) -> str:
     lines = []
     for row in value.symbols:
@@ -134,7 +134,7 @@ def _(value: values.SymbolMatches) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.Memory)
 def _(value: values.Memory) -> str:
     lines = []
     for at in range(0, len(value.data), 16):
@@ -146,18 +146,18 @@ def _(value: values.Memory) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.Examined)
 def _(value: values.Examined) -> str:
     """As gdb's x has it: tabs between the values."""
     return "".join(f"{named_address(row.location)}:\t{chr(9).join(row.shown)}\n" for row in value)
 
 
-@as_text.register
+@as_text.register(values.Assigned)
 def _(value: values.Assigned) -> str:
     return f"{value.target} = {value.value:#x}\n"
 
 
-@as_text.register
+@as_text.register(values.Disassembly)
 def _(value: values.Disassembly) -> str:
     lines = []
     for number, instruction in enumerate(value):
@@ -170,7 +170,7 @@ def _(value: values.Disassembly) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.Backtrace)
 def _(value: values.Backtrace) -> str:
     heading = f"{stage_text(value.hit)}:\n" if value.hit is not None else ""
     return heading + stack_text(value.frames, value.end)
@@ -194,7 +194,7 @@ def stage_text(at: values.HitStage) -> str:
     return f"{at.kind} {at.name}: stage {at.stage}, hit {at.hit}"
 
 
-@as_text.register
+@as_text.register(values.MachineInfo)
 def _(value: values.MachineInfo) -> str:
     rows = [("guest", f"{value.guest} ({value.kind}), {value.symbols:,} symbols")]
     if value.modules is not None:
@@ -213,17 +213,17 @@ def _(value: values.MachineInfo) -> str:
     return "".join(f"{name:<13} {said}\n" for name, said in rows)
 
 
-@as_text.register
+@as_text.register(values.Registers)
 def _(value: values.Registers) -> str:
     return registers(value)
 
 
-@as_text.register
+@as_text.register(values.SystemRegisters)
 def _(value: values.SystemRegisters) -> str:
     return "".join(f"{register.name:<10} {register.value:#018x}\n" for register in value)
 
 
-@as_text.register
+@as_text.register(values.MemoryMap)
 def _(value: values.MemoryMap) -> str:
     """In the format of QEMU's `info mem` for x86, which has none for AArch64 (mem_print, target/i386/monitor.c).
 

@@ -11,26 +11,26 @@ from .layout import Column, Table, described
 from .text import as_text, stack_text
 
 
-@as_text.register
+@as_text.register(values.When)
 def _(value: values.When) -> str:
     reach = "" if value.live else f"; the history ends at {value.end:,}"
     branch = "" if value.branch is None else f" in {value.branch}"
     return f"position {value.position:,}{branch}, {value.seconds:.6f} s, at {_place(value.location)}{reach}\n"
 
 
-@as_text.register
+@as_text.register(values.BranchRows)
 def _(value: values.BranchRows) -> str:
     columns = Column(""), Column("name"), Column("begins at", right=True), Column("of"), Column("ends at", right=True)
     rows = [("*" * row.current, row.name, f"{row.fork:,}", row.parent or "", f"{row.end:,}") for row in value]
     return Table(columns, rows).plain()
 
 
-@as_text.register
+@as_text.register(values.MarkRow)
 def _(value: values.MarkRow) -> str:
     return f"mark {value.name}: position {value.position:,}\n"
 
 
-@as_text.register
+@as_text.register(values.MarkRows)
 def _(value: values.MarkRows) -> str:
     if not value:
         return "there are no marks; mark NAME makes one\n"
@@ -38,17 +38,17 @@ def _(value: values.MarkRows) -> str:
     return Table((Column("name"), Column("position", right=True)), rows).plain()
 
 
-@as_text.register
+@as_text.register(values.LastWrite)
 def _(value: values.LastWrite) -> str:
     return f"{value.value:#x}, {value.size} bytes at {value.address:#x}, written {_cause(value)}"
 
 
-@as_text.register
+@as_text.register(values.LastChange)
 def _(value: values.LastChange) -> str:
     return f"{value.register} changed from {value.before:#x} to {value.value:#x} {_cause(value)}"
 
 
-@as_text.register
+@as_text.register(values.NeverChanged)
 def _(value: values.NeverChanged) -> str:
     return f"{value.register} has not changed since position {value.start:,}\n"
 
@@ -64,7 +64,7 @@ def _place(location: values.Location) -> str:
     return f"{described(location)} ({location.address:#x})"
 
 
-@as_text.register
+@as_text.register(values.PastCalls)
 def _(value: values.PastCalls) -> str:
     failed = f"The condition could not be evaluated at {value.failed:,} calls: {value.why}\n" if value.failed else ""
     if not value.rows:
@@ -94,7 +94,7 @@ def _(value: values.PastCalls) -> str:
     return failed + Table(columns, rows).plain() + more
 
 
-@as_text.register
+@as_text.register(values.NeverWritten)
 def _(value: values.NeverWritten) -> str:
     return f"nothing has written to {value.size} bytes at {value.address:#x} since position {value.start:,}\n"
 
@@ -102,7 +102,7 @@ def _(value: values.NeverWritten) -> str:
 _ROWS: Final = 40
 
 
-@as_text.register
+@as_text.register(values.Difference)
 def _(value: values.Difference) -> str:
     lines = [f"from position {value.first:,} to {value.second:,}:\n"]
     if value.registers:

@@ -22,12 +22,12 @@ def how(verdict: values.Verdict) -> str:
     return f"simulated ({verdict.simulator})" if verdict.verdict == "GOOD_NO_SLOT" else verdict.reason
 
 
-@as_text.register
+@as_text.register(values.Decoded)
 def _(value: values.Decoded) -> str:
     return "".join(map(as_text, value))
 
 
-@as_text.register
+@as_text.register(values.DecodedWord)
 def _(value: values.DecodedWord) -> str:
     lines = [f"{value.word:#010x}  {value.text}\n"]
     for each in value.eras:
@@ -37,7 +37,7 @@ def _(value: values.DecodedWord) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.DecodedFunction)
 def _(value: values.DecodedFunction) -> str:
     lines = [f"{value.what} in {value.era}:\n"]
     for each in value.instructions:
@@ -54,7 +54,7 @@ def _(value: values.DecodedFunction) -> str:
     return "".join(lines)
 
 
-@as_text.register
+@as_text.register(values.DecodedFile)
 def _(value: values.DecodedFile) -> str:
     lines = [f"{value.file} in {value.era}: {_counted(value.counts)}\n"]
     lines += [f"  {each.simulator:<24} {each.count:>9,}\n" for each in value.simulators]
@@ -74,12 +74,12 @@ def _counted(counts: values.VerdictCounts) -> str:
     )
 
 
-@as_text.register
+@as_text.register(values.Checked)
 def _(value: values.Checked) -> str:
     return "".join(map(as_text, value))
 
 
-@as_text.register
+@as_text.register(values.EraCheck)
 def _(value: values.EraCheck) -> str:
     era, places = value.era, value.places
     lines = _summary(era, places) if len(places) > _SHOWN else _list(era, places)
