@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The C core's library: structures as the C compiler lays them out, and what is said of a library that will not do."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import shutil
@@ -89,7 +91,7 @@ def test_structures_are_as_the_compiler_lays_them_out(sample: ctypes.PyDLL) -> N
 
 
 @pytest.mark.parametrize(
-    "fields", [{"missing": int}, {"u64": bool}, {"words": int}, {"u16": ctypes.Array[ctypes.c_uint16]}], ids=str
+    "fields", [{"missing": "int"}, {"u64": "bool"}, {"words": "int"}, {"u16": "ctypes.Array[ctypes.c_uint16]"}], ids=str
 )
 def test_a_field_that_differs(sample: ctypes.PyDLL, fields: dict[str, object]) -> None:
     structure("inner", sample)(type("Inner", (ctypes.Structure,), {"__annotations__": {}}))
