@@ -43,8 +43,11 @@ def split_format(text: str) -> tuple[Format | None, str]:
     return Format(int(match["count"] or 1), next(iter(kinds), None), SIZES[sizes[0]] if sizes else None), rest.strip()
 
 
-def number(session: Session, value: int, letter: str, size: int, padded: bool = False) -> str:
-    """The number in the lowest `size` bytes of `value`. `padded`: with its leading zeros where `x` of gdb has them."""
+def number(session: Session, value: int, letter: str, size: int, padded: bool = False, unsigned: bool = False) -> str:
+    """The number in the lowest `size` bytes of `value`, of an `unsigned` type or a signed one.
+
+    `padded`: with its leading zeros where `x` of gdb has them.
+    """
     bits = 8 * size
     value &= (1 << bits) - 1
     signed = value - (1 << bits) if value >> bits - 1 else value
@@ -62,9 +65,9 @@ def number(session: Session, value: int, letter: str, size: int, padded: bool = 
             return f"0x{value:0{2 * size}x}"
         case "c":
             low = value & 0xFF
-            return f"{low - 256 if low > 127 else low} {quoted(bytes([low]), chr(39))}"
+            return f"{low - 256 if low > 127 and not unsigned else low} {quoted(bytes([low]), chr(39))}"
         case "a":
-            return named_address(location(session, value))
+            return named_address(location(session, value if unsigned else signed & (1 << 64) - 1))
     return f"0x{value:0{2 * size}x}" if padded else f"{value:#x}"
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from armprobe.expressions import AgentError, ExpressionError, Note, View
 from armprobe.expressions.program import Found, Typed
 from armprobe.kernel import typed_memory, types
+from armprobe.kernel.value import Value
+from armprobe.kernel.value_text import formatted
 from armprobe.probes import Stage
 from armprobe.probes.guest_view import HitView
 
@@ -55,14 +57,18 @@ def memory_here(session: Session, text: str) -> tuple[int, types.Type | None]:
     return found.number, pointer.target.resolve() if isinstance(pointer, types.Pointer) else None
 
 
-def _formatted(session: Session, found: Found, letter: str, text: str) -> Printed:
-    kind = found.type.resolve()
-    if found.address is not None or not isinstance(kind, types.Integer | types.Enum | types.Pointer):
-        raise CommandError(f"{text} is a {found.type}, and a format is for a number: print it without")
-    if letter in "si":
-        raise CommandError(f"the format {letter} is for memory: write x/{letter} ADDRESS")
-    value = int(typed_memory(session.machine).cast(found.number, found.type))
-    return Printed(str(found.type), number(session, value, letter, kind.size), None, value)
+def _formatted(session: Session, value: Value, letter: str) -> str:
+    """The value as gdb's `print/LETTER` shows it: each number in it, characters and enumerators too, by the letter."""
+
+    def shown(each: Value) -> str:
+        kind = each.type_.resolve()
+        bits = int.from_bytes(each.bytes_(), "little") if isinstance(kind, types.Float) else int(each)
+        unsigned = not isinstance(kind, types.Integer | types.Enum) or not kind.signed
+        return number(session, bits, letter, kind.size, unsigned=unsigned)
+
+    if isinstance(value.type_.resolve(), types.Integer | types.Enum | types.Pointer):
+        return shown(value)
+    return formatted(value, shown)
 
 
 def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
@@ -70,6 +76,8 @@ def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
     form, text = split_format(arguments.expression)
     if form is not None and (form.times != 1 or form.size is not None or not text):
         raise CommandError("print takes a letter as its format, and an expression: print/x $x0")
+    if form is not None and form.letter == "i":
+        raise CommandError(f"the format i is for memory: write x/i {text}")
     try:
         if text.startswith('"'):
             return PrintedLine(Note.compile(text, scope).line(view))
@@ -78,14 +86,16 @@ def _print(session: Session, arguments: Arguments) -> Printed | PrintedLine:
         raise refused(error) from error
     except AgentError as error:
         raise CommandError(str(error)) from error
-    if form is not None and form.letter is not None:
-        return _formatted(session, found, form.letter, text)
     memory = typed_memory(session.machine)
     if found.address is not None:
-        value = memory.read(found.address, found.type)
+        value, plain = memory.read(found.address, found.type), None
     else:
         value = memory.cast(found.number, found.type)
-    return Printed(str(found.type), str(value), found.address, None if found.address is not None else int(value))
+        plain = int(value)
+    letter = None if form is None or form.letter == "s" else form.letter  # gdb's s: as text where it is text
+    return Printed(
+        str(found.type), str(value) if letter is None else _formatted(session, value, letter), found.address, plain
+    )
 
 
 COMMANDS = (
@@ -99,7 +109,8 @@ COMMANDS = (
         "    print container_of($x0, struct task_struct, tasks)->pid\n\n"
         "At a function's entry its arguments have their names, and at a kretprobe's stage return retval is the\n"
         "result. With a format in quotes print shows a line, as print after a probe does.\n\n"
-        "print/x shows a number as gdb does; the letters are x, d, u, o, t, z, c and a.",
+        "print/x shows the numbers of a value in hexadecimal, those of a struct's members too, as gdb does. The\n"
+        "letters are x, d, u, o, t, z, c, a, and s: numbers as they are, arrays of characters as text.",
         (Arg("expression", "an expression, or a format and values", rest=True, complete=complete_symbol),),
         _print,
         aliases=("p",),

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine.errors import MachineError
 
-from .types import DEEPEST, Array, Enum, Function, Integer, Pointer, Qualified, Struct, Void, too_deep
+from .types import DEEPEST, Array, Enum, Float, Function, Integer, Pointer, Qualified, Struct, Void, too_deep
 
 if TYPE_CHECKING:
     from .value import Value
@@ -41,6 +42,11 @@ def brief(value: Value) -> str:
     return _Text().typed(value, 0, 0)
 
 
+def formatted(value: Value, number: Callable[[Value], str]) -> str:
+    """`value` as text, each number, pointer, enumerator and character in it as `number` gives it. Raises as `shown`."""
+    return _Text(number).typed(value, 0, 0)
+
+
 def _is_text(kind: Pointer | Array) -> bool:
     # An array of u8, a typedef, is no text.
     target = kind.target.resolve() if isinstance(kind.target, Qualified) else kind.target
@@ -48,8 +54,9 @@ def _is_text(kind: Pointer | Array) -> bool:
 
 
 class _Text:
-    def __init__(self) -> None:
+    def __init__(self, number: Callable[[Value], str] | None = None) -> None:
         self._left = _MOST
+        self._number = number
 
     def _spend(self, value: Value, count: int) -> None:
         self._left -= count
@@ -71,6 +78,8 @@ class _Text:
             return self._struct(value, kind, depth)
         if isinstance(kind, Array):
             return self._array(value, kind, depth, column)
+        if self._number is not None and isinstance(kind, Integer | Enum | Float | Pointer):
+            return self._number(value)
         if isinstance(kind, Pointer):
             return _pointer(value, kind)
         if isinstance(kind, Enum):
@@ -93,7 +102,7 @@ class _Text:
         return "{\n" + "".join(lines) + "\t" * depth + "}"
 
     def _array(self, value: Value, kind: Array, depth: int, column: int) -> str:
-        if kind.count is not None and _is_text(kind):
+        if self._number is None and kind.count is not None and _is_text(kind):
             text = value.string_()
             self._spend(value, len(text))
             return f'"{_escaped(text)}"'

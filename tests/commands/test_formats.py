@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from armprobe.commands import CommandError, Session
+from armprobe.kernel import typed_memory
 from armprobe.stub import serve
 from tests.waiting import PATIENCE  # tests have no import name to go by
+
+Tool = Callable[[str, str], str]
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +27,11 @@ def session() -> Iterator[Session]:
 
 NUMBERS = ("x/4gx $sp", "x/5wx $sp", "x/3hd $sp", "x/9xb $sp", "x/2gu $sp", "x/2wt $sp", "x/2go $sp", "x/2gd $sp")
 PRINTED = ("p/x 255", "p/d -1", "p/u (char)5", "p/t 5", "p/o 8", "p/o 0", "p/c 97", "p/c 10", "p/z (char)5", "p/x $x0")
+SIGNS = ("p/c (signed char)-56", "p/c (unsigned char)200", "p/a -5")
+VALUES = Path(__file__).parents[1] / "kernel" / "values.c"
+"""A struct `object` with a member of each kind of type."""
+FLOATS = ("f", "large", "d")
+"""Of these gdb shows the bits by x and z only."""
 TEXT = b'say "no"\n\t\\\0\x1b\xff!\0'
 
 
@@ -30,7 +39,7 @@ def test_numbers_are_shown_as_gdb_shows_them(session: Session, gdb_path: str) ->
     """Of what gdb prints, <symbol+offset> is left out: its offsets are decimal."""
     address = session.machine.registers.sp - 64
     session.machine.memory.write(address, TEXT)
-    lines = [*NUMBERS, *PRINTED, f"x/2s {address:#x}", f"x/3c {address:#x}"]
+    lines = [*NUMBERS, *PRINTED, *SIGNS, f"x/2s {address:#x}", f"x/3c {address:#x}"]
     with serve(session, "127.0.0.1:0") as server:
         script = ["set pagination off", f"target remote {server.address}"]
         for line in lines:
@@ -47,6 +56,44 @@ def test_numbers_are_shown_as_gdb_shows_them(session: Session, gdb_path: str) ->
         assert ours == theirs.split("[Inferior")[0], line
 
 
+def _numbers(text: str, ours: bool) -> list[str]:
+    """The numbers in a value, without the zeros at its end, which ours leaves out of arrays."""
+    if ours:
+        text = "\n".join(line.rpartition(")")[2] for line in text.splitlines())  # without the types
+    found = re.findall(r"-?(?:0x[0-9a-f]+|\d+)(?: '(?:\\\d+|\\.|[^\\'])')?", re.sub(r" <[^>]*>", "", text))
+    while found and re.fullmatch(r"(0x)?0+( .*)?", found[-1]):
+        found.pop()
+    return found
+
+
+@pytest.mark.parametrize("letter", "xduotzca")
+def test_members_are_shown_as_gdb_shows_them(letter: str, tool: Tool, gdb_path: str, tmp_path: Path) -> None:
+    """In hexadecimal and so on: every number of a struct and of an array, bit fields, enumerators, pointers."""
+    compiler, program = tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"), tmp_path / "a.elf"
+    options = ["-g", "-fno-pie", "-no-pie", "-nostdlib", "-Wl,--build-id=none", "-Wl,--entry=0x40080000"]
+    options += ["-Wl,-Ttext=0x40080000", "-Wl,-Tdata=0x40090000"]
+    subprocess.run([compiler, *options, "-o", program, VALUES], check=True)
+    with Session(str(program), memory="16M") as session:
+        members = [name for name in typed_memory(session.machine).types["all"].members if name not in FLOATS]
+        places = [f"object.{name}" for name in members]
+        if letter in "xz":
+            places += [f"object.{name}" for name in FLOATS]
+        script = ["set print elements unlimited", "set print repeats unlimited", "set print max-depth unlimited"]
+        for place in places:
+            script += [f"echo === {place}\\n", f"p/{letter} {place}"]
+        done = subprocess.run(
+            [gdb_path, "-nx", "-q", "-batch", *(part for line in script for part in ("-ex", line)), program],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+        answers = dict(re.findall(r"=== (.*)\n\$\d+ = (.*)", done.stdout))
+        assert answers.keys() == set(places)
+        for place in places:
+            assert _numbers(session.run(f"p/{letter} {place}"), True) == _numbers(answers[place], False), place
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [
@@ -59,8 +106,7 @@ def test_numbers_are_shown_as_gdb_shows_them(session: Session, gdb_path: str) ->
         ("x/gx 8", "0x8 is not mapped"),
         ("x/s nosuch", "there is no symbol 'nosuch'"),
         ("x $sp 4 5", "does not know what to do with '5'"),
-        ("p/x workload", "workload is a struct workload, and a format is for a number"),
-        ("p/s 5", "the format s is for memory: write x/s ADDRESS"),
+        ("p/i 5", "the format i is for memory: write x/i 5"),
         ("p/2x 5", "print takes a letter as its format"),
         ("p/x", "print takes a letter as its format"),
         ("set $x0", "'$x0' assigns nothing: write set $x0 = 5"),
