@@ -17,7 +17,7 @@ from .locations import PLACE, complete_symbol, place
 from .named_memory import MOST, named_memory
 from .probe import unregister
 from .program import SessionScope, refused
-from .selection import breakpoint_row, complete_probe
+from .selection import breakpoint_row, complete_probe, no_number
 from .values import BreakpointRows, BreakpointsChanged, Changed
 
 if TYPE_CHECKING:
@@ -85,10 +85,7 @@ def _delete(session: Session, arguments: Arguments) -> BreakpointsChanged | Chan
         return unregister(session, words[0])
     for word in words:
         if not (word.isdecimal() and int(word) in points):
-            what = (
-                "is a probe: delete it by itself" if word in probes else "is no breakpoint: info breakpoints lists them"
-            )
-            raise CommandError(f"{word} {what}")
+            raise CommandError(f"{word} is a probe: delete it by itself") if word in probes else no_number(word)
     chosen = [points[int(word)] for word in dict.fromkeys(words)] if words else list(points.values())
     rows = BreakpointRows(breakpoint_row(session, point) for point in chosen)
     for point in chosen:

@@ -7,6 +7,7 @@ from typing import Final
 
 _FRAMES: Final = "backtrace shows the callers; armprobe gdb can choose one"
 _TYPES: Final = "print EXPRESSION shows a value with its type; armprobe gdb shows types alone"
+_PRINT: Final = 'print EXPRESSION, or print "%d %s", FIRST, SECOND'
 _BACK: Final = "set it again, as in break kfree if $x0 == 0"
 GDB_WORDS: Final = {
     "up": _FRAMES,
@@ -16,6 +17,8 @@ GDB_WORDS: Final = {
     "undisplay": "context off shows nothing after a stop",
     "ptype": _TYPES,
     "whatis": _TYPES,
+    "printf": _PRINT,
+    "output": _PRINT,
     "condition": _BACK,
     "ignore": _BACK,
     "undo": "reverse-stepi goes one instruction back, goto to any position",

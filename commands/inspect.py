@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import StopReason
+from armprobe.machine.core.registers import NAMES
 from armprobe.probes import is_pattern
 
 from .declaration import Arg, Arguments, Command, integer
@@ -150,6 +151,13 @@ def _part(session: Session, word: str) -> str:
 
 
 def _info(session: Session, arguments: Arguments) -> MachineInfo | Registers | SystemRegisters | Probes | MemoryMap:
+    if arguments.names:
+        if arguments.what != "registers":
+            raise CommandError(
+                f"info {arguments.what} does not know what to do with {arguments.names[0]!r}; usage: {_INFO.usage}"
+            )
+        names = [name.removeprefix("$") for name in arguments.names]
+        return SystemRegisters(SystemRegister(name, session.machine.registers[name]) for name in names)
     match arguments.what:
         case "kprobes":
             return list_probes(session)
@@ -209,6 +217,34 @@ def _complete_stack(session: Session, word: str) -> Iterable[str]:
     return [*complete_task(session, word), *(each for each in complete_probe(session, word) if not each.isdecimal())]
 
 
+_INFO: Final = Command(
+    "info",
+    "Show the state of the machine, the registers, EL1's main system registers, the probes, or mapped memory.\n"
+    "info mem lists the memory that the guest's page tables map, in the format of QEMU's monitor: start, end,\n"
+    "size and access (r: read, w: write, x: execute, u: also at EL0). info registers x0 pc shows these registers.",
+    (
+        Arg(
+            "what",
+            "machine, registers, system, kprobes or mem (default: machine)",
+            type=_part,
+            complete=lambda _session, _word: _PARTS,
+            optional=True,
+            default="machine",
+        ),
+        Arg(
+            "names",
+            "of registers: x0, sp, esr_el1 (default: x0 to x30, sp, pc, pstate)",
+            complete=lambda _session, _word: NAMES,
+            optional=True,
+            many=True,
+        ),
+    ),
+    _info,
+    aliases=("i",),
+    group=GROUP,
+    gdb=False,
+)
+
 COMMANDS = (
     Command(
         "backtrace",
@@ -259,24 +295,5 @@ COMMANDS = (
         group=GROUP,
         gdb=False,
     ),
-    Command(
-        "info",
-        "Show the state of the machine, the registers, EL1's main system registers, the probes, or mapped memory.\n"
-        "info mem lists the memory that the guest's page tables map, in the format of QEMU's monitor: start, end,\n"
-        "size and access (r: read, w: write, x: execute, u: also at EL0).",
-        (
-            Arg(
-                "what",
-                "machine, registers, system, kprobes or mem (default: machine)",
-                type=_part,
-                complete=lambda _session, _word: _PARTS,
-                optional=True,
-                default="machine",
-            ),
-        ),
-        _info,
-        aliases=("i",),
-        group=GROUP,
-        gdb=False,
-    ),
+    _INFO,
 )

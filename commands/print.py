@@ -52,6 +52,7 @@ def memory_here(session: Session, text: str) -> tuple[int, types.Type | None]:
 
     Raises ExpressionError, AgentError.
     """
+    Typed.compile(text, scope_here(session))  # an error is about what was written, not about its address
     found = found_here(session, f"&({text})")
     pointer = found.type.resolve()
     return found.number, pointer.target.resolve() if isinstance(pointer, types.Pointer) else None

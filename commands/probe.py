@@ -28,7 +28,7 @@ from .locations import complete_place, complete_symbol, is_event, location, matc
 from .program import Programs
 from .recording import chosen_record, with_texts
 from .render.progress import followed
-from .selection import breakpoint_row, complete_probe, row, selected, watch_row, watched
+from .selection import breakpoint_row, complete_probe, no_number, row, selected, watch_row, watched
 from .task_options import OPTIONS as TASK_OPTIONS
 from .values import (
     Blacklist,
@@ -215,6 +215,8 @@ def _enable(session: Session, arguments: Arguments) -> Changed | BreakpointsChan
     if point is not None:
         session.breakpoints.enable(point)
         return BreakpointsChanged("enabled", BreakpointRows([breakpoint_row(session, point)]))
+    if arguments.probe.isdecimal() and int(arguments.probe) not in session.probes:
+        raise no_number(arguments.probe)
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:
@@ -233,6 +235,8 @@ def _disable(session: Session, arguments: Arguments) -> Changed | BreakpointsCha
     if point is not None:
         session.breakpoints.disable(point)
         return BreakpointsChanged("disabled", BreakpointRows([breakpoint_row(session, point)]))
+    if arguments.probe.isdecimal() and int(arguments.probe) not in session.probes:
+        raise no_number(arguments.probe)
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:

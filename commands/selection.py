@@ -35,6 +35,11 @@ def selected(session: Session, word: str) -> list[tuple[int, Probe]]:
     return found
 
 
+def no_number(word: str) -> CommandError:
+    """The error for a number, as it was typed, that neither a probe nor a breakpoint has."""
+    return CommandError(f"{word} is neither a probe nor a breakpoint: probes and info breakpoints list them")
+
+
 def watched(session: Session, word: str) -> list[int]:
     """The numbers of the functions that are watched, as `word` names them: a number, what was given, or "all"."""
     watches = session.function_watches.items()

@@ -182,14 +182,14 @@ class MachineInfo:
 
 @lazy_dataclass
 class SystemRegister:
-    """A system register of EL1."""
+    """A register that was asked for by name, or a system register of EL1."""
 
     name: str
     value: Hex
 
 
 class SystemRegisters(tuple[SystemRegister, ...]):
-    """The main system registers of EL1."""
+    """The registers that were asked for, or the main system registers of EL1."""
 
 
 @lazy_dataclass

@@ -65,6 +65,8 @@ def test_what_gdb_users_type_is_never_ambiguous(typed: str) -> None:
 def test_parts_of_info_may_be_shortened(session: Session) -> None:
     assert session.run("i r") == session.run("info registers")
     assert session.run("i reg") == session.run("info registers")
+    machine = session.machine
+    assert [each.value for each in session.ask("i r x3 $pc")] == [machine.registers.x[3], machine.registers.pc]
     with pytest.raises(CommandError, match=r"WHAT cannot be 'm': choose from machine, registers, .*, breakpoints"):
         session.ask("i m")
 
@@ -142,7 +144,9 @@ def test_breakpoints_and_probes_are_numbered_together(session: Session) -> None:
     assert session.run("en 2") == "breakpoint 2 (kfree) is enabled\n"
     assert isinstance(session.ask("d 1"), Changed)
     assert not session.probes
-    with pytest.raises(CommandError, match="1 is no breakpoint: info breakpoints lists them"):
+    with pytest.raises(
+        CommandError, match="1 is neither a probe nor a breakpoint: probes and info breakpoints list them"
+    ):
         session.ask("d 2 1")
     assert session.run("d") == (
         "breakpoint 2 (kfree) is deleted: it stopped the guest 0 times\n"
@@ -161,7 +165,7 @@ def test_breakpoints_and_probes_are_numbered_together(session: Session) -> None:
         ("b kfree if", "if needs CONDITION after it"),
         ("watch workload 0", "a watchpoint is on 1 to 4096 bytes"),
         ("watch 0x8", "is not mapped by the guest"),
-        ("d x", "x is no breakpoint: info breakpoints lists them"),
+        ("d x", "x is neither a probe nor a breakpoint: probes and info breakpoints list them"),
     ],
 )
 def test_what_cannot_be_set_is_refused(session: Session, line: str, error: str) -> None:

@@ -79,7 +79,7 @@ ASKED: Final[dict[str, tuple[str, str | None]]] = {
     "backtrace": ("backtrace", "0 x"),
     "symbols": ("symbols kmalloc", ""),
     "disassemble": ("disassemble kfree 2", "kfree 2 x"),
-    "info": ("info registers", "registers x"),
+    "info": ("info registers", "machine x"),
     "context": ("context regs", "regs x"),
     "examine": ("examine $sp 16", ""),
     "print": ("print /x $x0", ""),
