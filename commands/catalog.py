@@ -69,6 +69,7 @@ FILES: Final = {
     "context": ("context",),
     "examine": ("examine|x",),
     "print": ("print|p",),
+    "ptype": ("ptype", "whatis"),
     "variables": ("info args",),
     "assign": ("set",),
     "kernel": ("tasks", "task", "threads", "crashes", "dmesg", "modules", "mounts"),

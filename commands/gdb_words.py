@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Final
 
 _FRAMES: Final = "backtrace shows the callers; armprobe gdb can choose one"
-_TYPES: Final = "print EXPRESSION shows a value with its type; armprobe gdb shows types alone"
 _PRINT: Final = 'print EXPRESSION, or print "%d %s", FIRST, SECOND'
 _BACK: Final = "set it again, as in break kfree if $x0 == 0"
 GDB_WORDS: Final = {
@@ -15,8 +14,6 @@ GDB_WORDS: Final = {
     "frame": _FRAMES,
     "display": "print shows a value once, and the context what is around each stop",
     "undisplay": "context off shows nothing after a stop",
-    "ptype": _TYPES,
-    "whatis": _TYPES,
     "printf": _PRINT,
     "output": _PRINT,
     "condition": _BACK,

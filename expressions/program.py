@@ -95,6 +95,11 @@ class Typed:
             return cls(value.type.declared, emit(value.address), True, scope.registers)
         return cls(value.type.declared, emit(check(node, text, scope)), False, scope.registers)
 
+    @property
+    def type(self) -> declared.Type:
+        """The type of the value."""
+        return self._type
+
     def value(self, view: View) -> Found:
         """The value at `view`. Raises AgentError where it cannot be found."""
         number = self._expression.evaluate(self._environment.look_at(view))

@@ -347,6 +347,15 @@ class Struct(Type):
         self._known()
         return self._size
 
+    @property
+    def known(self) -> bool:
+        """Whether its members are known, not only its name."""
+        return self._layout is not None
+
+    def fields(self) -> Iterator[Field]:
+        """The members in order, those without a name too. Raises MachineError where only the name is known."""
+        return self._known().fields()
+
     @cached_property
     def members(self) -> Mapping[str, Member]:
         """The members by name, in order. Includes the members of structs and unions without a name in it.

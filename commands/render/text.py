@@ -34,7 +34,8 @@ def _(value: values.NamedValues) -> str:
 
 @as_text.register(values.Printed)
 @as_text.register(values.PrintedLine)
-def _(value: values.Printed | values.PrintedLine) -> str:
+@as_text.register(values.TypeDefinition)
+def _(value: values.Printed | values.PrintedLine | values.TypeDefinition) -> str:
     return f"{value.text}\n"
 
 

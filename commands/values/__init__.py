@@ -59,6 +59,8 @@ from .guest import (
     SymbolRow,
     SystemRegister,
     SystemRegisters,
+    TypeDefinition,
+    TypeMember,
 )
 from .help import ArgumentHelp, CommandHelp, CommandList, CommandsFound, CommandSummary
 from .kernel import (
@@ -326,6 +328,8 @@ __all__ = [
     "TracepointField",
     "TracepointFormat",
     "TracepointNames",
+    "TypeDefinition",
+    "TypeMember",
     "Verdict",
     "VerdictCounts",
     "Version",

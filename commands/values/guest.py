@@ -39,6 +39,37 @@ class Printed:
 
 
 @lazy_dataclass
+class TypeMember:
+    """A member of a struct or union.
+
+    name, type: as C spells them. offset: bytes from the start of the struct to the byte in which the member begins.
+    size: bytes of its type. bit, bits: the first bit in that byte and the number of bits of a bit field, or None.
+    """
+
+    name: str
+    type: str
+    offset: int
+    size: int
+    bit: int | None
+    bits: int | None
+
+
+@lazy_dataclass
+class TypeDefinition:
+    """A type.
+
+    type: its name as C spells it. size: bytes; None for a function, and where only the name is known.
+    members: those of the struct or union that it is, points to or has as elements; with those of structs without a name
+    in it. text: the definition, as gdb shows it.
+    """
+
+    type: str
+    size: int | None
+    members: tuple[TypeMember, ...]
+    text: str
+
+
+@lazy_dataclass
 class NamedValue:
     """The value of an argument.
 

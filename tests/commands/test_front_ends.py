@@ -83,6 +83,8 @@ ASKED: Final[dict[str, tuple[str, str | None]]] = {
     "context": ("context regs", "regs x"),
     "examine": ("examine $sp 16", ""),
     "print": ("print /x $x0", ""),
+    "ptype": ("ptype /o struct workload", ""),
+    "whatis": ("whatis workload", ""),
     "set": ("set $x9 = 5", ""),
     "break": ("break kmalloc if size > 100", "kfree x"),
     "tbreak": ("tbreak kfree+4", "kfree x"),

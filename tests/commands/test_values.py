@@ -104,6 +104,8 @@ LINES = (
     "x /3i $pc",
     "x /4gx 8",
     "print /x $x0",
+    "ptype /o struct workload",
+    "whatis workload",
     "set $x9 = 5",
     "next",
     "step-line",
