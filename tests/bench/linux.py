@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from unittest import mock
 
 from armprobe import machine
 from armprobe.clients.drgn import program
 from armprobe.commands import GdbSession, Session
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
+from armprobe.kernel.btf_dwarf import debug_sections
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from tests.waiting import PATIENCE
@@ -201,6 +203,29 @@ def kernel_views(scale: float) -> dict[str, float]:
                     start = time.perf_counter()
                     assert text in gdb.execute(command), command
                     found[f"{name}{again}_seconds"] = time.perf_counter() - start
+    return found
+
+
+def attaches(scale: float) -> dict[str, float]:
+    """Seconds until gdb has attached, for the first time to a kernel and again, with symbols only and with types."""
+    kernel = linux.prepare()
+
+    def seconds() -> float:
+        with Session(kernel) as session:
+            start = time.perf_counter()
+            with GdbSession(session, timeout=PATIENCE):
+                return time.perf_counter() - start
+
+    seconds()  # what is read once in a process
+    found: dict[str, float] = {}
+    for name, sections in ("symbols", lambda *_: {}), ("types", debug_sections):
+        with (
+            tempfile.TemporaryDirectory(prefix="armprobe-bench-") as cache,
+            mock.patch.dict(os.environ, XDG_CACHE_HOME=cache),
+            mock.patch("armprobe.session.symbol_file.debug_sections", sections),
+        ):
+            for again in "", "_again":
+                found[f"attach_{name}{again}_seconds"] = seconds()
     return found
 
 

@@ -53,6 +53,7 @@ MEASUREMENTS: Final = {
     "linux": Measurement(linux.rates, 3, 1),
     "system": Measurement(linux.system, 3, 1),
     "kernel-views": Measurement(linux.kernel_views, 3, 1),
+    "attaches": Measurement(linux.attaches, 3, 1),
     "drgn-views": Measurement(linux.drgn_views, 3, 1),
     "qemu-views": Measurement(peers.qemu_views, 3, 1),
     "armed": Measurement(linux.armed, 3, 1),
