@@ -262,12 +262,19 @@ class Core:
         for address in addresses:
             if address < 0:
                 continue
-            # A user space address may be another program's code, too. And the engine translates the address as the CPU
-            # would now: where that could not execute it, such as the kernel's at EL0, nothing would be dropped.
-            if (translating and not address & _UPPER_HALF) or self.physical(address, unicorn.UC_PROT_EXEC) is None:
+            if translating and not address & _UPPER_HALF:  # it may be another program's code, too
                 self.forget_all()
                 return
-            self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+            if self.physical(address, unicorn.UC_PROT_EXEC) is not None:
+                self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+                continue
+            # The engine translates the address as the CPU would now: where that could not execute it, such as the
+            # kernel's at EL0, nothing would be dropped.
+            try:
+                self.forget_physical(self.memory.translate(address).physical, 4)
+            except MachineError:
+                self.forget_all()
+                return
 
     def forget_physical(self, address: int, size: int) -> None:
         """Drop the code translated from physical memory. Takes some 20 us, and drops cached address translations."""

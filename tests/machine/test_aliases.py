@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 import pytest
+import unicorn
 
 from armprobe.machine import Machine, StopReason
 
@@ -78,3 +79,37 @@ def test_a_conditional_breakpoint_at_el0_added_at_el1(aliased: Callable[[str], M
     guest.core.conditional_breakpoints.add(place, lambda _: True)
     stop = guest.run(instructions=1000)
     assert (stop.reason, guest.registers.pc) == (StopReason.BREAKPOINT, place)
+
+
+UPPER = 0xFFFF_FF80_0000_0000
+"""Where TTBR1_EL1 maps the same as TTBR0_EL1, for EL1 only."""
+KERNEL = f"""
+    mrs x0, tcr_el1; and x0, x0, #~(1 << 23); mov x1, #0x8019; orr x0, x0, x1, lsl #16; msr tcr_el1, x0
+    ldr x0, =0x40602000; msr ttbr1_el1, x0; isb; adr x6, 2f; ldr x0, ={UPPER:#x}; add x6, x6, x0; msr vbar_el1, x6
+    msr spsr_el1, xzr; adr x5, 1f; add x5, x5, #0xa00000; msr elr_el1, x5; eret
+    1: mov x1, #1; add x2, x2, x1; svc #0; b 1b
+    .balign 2048; 2: .skip 0x400; add x7, x7, #1; nop; nop; eret"""
+"""The same loop, with the code at EL1 in the upper half, at the address in x6 and after that."""
+
+
+def test_a_breakpoint_in_the_kernel_added_at_el0(aliased: Callable[[str], Machine]) -> None:
+    """It drops the code there, and leaves all other translated code alone."""
+    guest = aliased(KERNEL)
+    for address, entry in {0x4060_2008: 0x4060_3003, 0x4060_3000: 0x4000_0701 | 1 << 54}.items():
+        guest.memory.physical.write(address, entry.to_bytes(8, "little"))
+    guest.run(instructions=1000)
+    while guest.registers.pstate & 0xF:
+        guest.step()
+    translated = list[int]()
+    guest.core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, lambda _, block, *__: translated.append(block.pc))
+    guest.run(instructions=1000)
+    while guest.registers.pstate & 0xF:
+        guest.step()
+    place = guest.registers.x[6] + 0x404
+    translated.clear()
+    guest.breakpoints.add(place)
+    for _ in range(3):
+        assert guest.run(instructions=1000).reason is StopReason.BREAKPOINT
+        assert guest.registers.pc == place
+    assert translated
+    assert min(translated) >= UPPER
