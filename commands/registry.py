@@ -35,7 +35,7 @@ from .parsing import (
     without_comment,
     words_of,
 )
-from .render.text import as_text
+from .render.help import command_help
 from .subjects import about, nearest
 from .values import CommandHelp, CommandList, CommandsFound, CommandSummary
 
@@ -276,7 +276,7 @@ class Registry:
                     "name": command.name,
                     "summary": command.summary,
                     "usage": command.usage,
-                    "help": _for_gdb(as_text(command.manual), names),
+                    "help": _for_gdb(command_help(command.manual, _WIDTH_IN_GDB), names),
                     "gdb": command.gdb_name == command.name,
                     "gdb_name": command.gdb_name,
                     "gdb_info": command.gdb_info,
@@ -317,6 +317,7 @@ class Registry:
         return replace(command.manual, related=related)
 
 
+_WIDTH_IN_GDB: Final = 72  # columns: gdb's own help fits 80 (its manual, "Screen Size"), and names may be longer there
 _CONDITION = re.compile(r"^( {4}kprobe .* if )(.*?)( print .*)?$", re.MULTILINE)
 _REGISTER = re.compile(r"(?<![\w$.>])(?:[xw]\d+|sp|pc)\b")
 
@@ -324,7 +325,7 @@ _REGISTER = re.compile(r"(?<![\w$.>])(?:[xw]\d+|sp|pc)\b")
 def _for_gdb(text: str, names: Mapping[str, str]) -> str:
     """Help with gdb's names of commands, where they are used as commands, and of registers in its conditions."""
     if others := "|".join(re.escape(name) for name, in_gdb in names.items() if name != in_gdb):
-        place = rf"(?m)(^ {{4}}|^Usage: |\bcommands? |\band )?\b({others})\b(?(1)(?! with)|(?= shows?\b))"
+        place = rf"(?m)(^ {{4}}|^Usage: |\bcommands?\s+|\band\s+)?\b({others})\b(?(1)(?!\s+with)|(?=\s+shows?\b))"
         text = re.sub(place, lambda found: (found[1] or "") + names[found[2]], text)
     return _CONDITION.sub(lambda found: found[1] + _REGISTER.sub(r"$\g<0>", found[2]) + (found[3] or ""), text)
 

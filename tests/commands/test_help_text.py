@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands' help in terminals of any width."""
 
+import json
 import re
 from typing import Any
 
@@ -20,6 +21,12 @@ def test_help_fits_the_terminal(width: int) -> None:
         assert text.split() == as_text(command.manual).split()
         prose = [line for line in text.splitlines() if not line.startswith("    ")]
         assert all(len(line) <= max(width, max(map(len, line.split()), default=0) + 6) for line in prose), command.name
+
+
+def test_help_in_gdb_fits_80_columns() -> None:
+    """As gdb's own does. Examples, which are set off, stay in one line."""
+    wide = [line for row in json.loads(registry().table()) for line in row["help"].splitlines() if len(line) > 80]
+    assert all(line.startswith("    ") for line in wide), wide
 
 
 def test_help_for_no_terminal() -> None:

@@ -66,6 +66,6 @@ def test_patterns_are_armprobe_s(gdb: GdbSession, session: Session) -> None:
 def test_help_has_gdb_s_names(gdb: GdbSession) -> None:
     said = gdb.execute("help kprobe")
     assert "kprobe vfs_read if $x2 > 4096 && *(u32 *)($x0 + 0x44) & 1" in said
-    assert "The commands regs and kprobe-trace show them." in said
+    assert "The commands regs and kprobe-trace show them." in " ".join(said.split())
     assert "FILE:LINE" in said
     assert "Usage: kprobe-trace [COUNT]" in gdb.execute("help kprobe-trace")
