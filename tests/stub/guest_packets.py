@@ -219,6 +219,7 @@ class Packets:
                 *(b"vFile:open:%b,%x,%x" % (name.encode(), random.choice((0, 0, n)), n), b"vFile:setfs:%d" % (n & 1)),
                 *(b"vFile:pread:%x,%x,%x" % (n & 3, random.choice((100, n)), n), b"vFile:close:%x" % (n & 3)),
                 *(b"vFile:fstat:%x" % (n & 3), b"vFile:unlink:%b" % name.encode(), b"F%x" % n, b"F-1,2"),
+                b"vFile:readlink:%b" % name.encode(),
             )
         )
 
