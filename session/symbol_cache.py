@@ -101,6 +101,13 @@ def _path(key: bytes) -> Path:
     return cache_directory() / _FOLDER / f"{key.hex()[:40]}.elf"
 
 
+def _seal(key: bytes, content: bytes) -> bytes:
+    """The digest that follows the content of a file in the cache."""
+    digest = sha256(key)
+    digest.update(content)
+    return digest.digest()
+
+
 def _cached(key: bytes) -> bytes | None:
     """The file with that key from the user's cache; None if it is not there, or not as it was written."""
     path = _path(key)
@@ -109,7 +116,7 @@ def _cached(key: bytes) -> bytes | None:
     except MachineError:
         return None
     content = data[:-_DIGEST]
-    if data[-_DIGEST:] != sha256(key + content).digest():
+    if data[-_DIGEST:] != _seal(key, content):
         log.info("%s is damaged, and made anew", path)
         return None
     with contextlib.suppress(OSError):
@@ -124,7 +131,7 @@ def _keep(key: bytes, content: bytes) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with host_files.new_file(path, lambda file: True) as file:
             file.write(content)
-            file.write(sha256(key + content).digest())
+            file.write(_seal(key, content))
         files = sorted(path.parent.glob("*.elf"), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in files[_MOST_FILES:]:
             old.unlink(missing_ok=True)
