@@ -35,7 +35,8 @@ _LIFE = 600  # packets that one connection lives, unless it is ended before
 _PROOF = 10_000  # packets after which the guest must boot
 _QUIET = 0.02  # seconds without an answer after which a Ctrl-C is sent
 _HELD = 32 << 20  # bytes that may be held more at the end than after the first tenth
-_PIECE = re.compile(rb"[+-]|\$([^#]*)#([0-9a-f]{2})", re.DOTALL)
+_PIECE = re.compile(rb"[+-]|[$%]([^#]*)#([0-9a-f]{2})", re.DOTALL)
+"""An acknowledgment, a packet, or a notification: an answer takes long (GDB manual, "Notification Packets")."""
 
 
 class Defects(logging.Handler):
