@@ -14,22 +14,24 @@ from armprobe.commands import values
 from .text import as_text
 
 WIDTH: Final = 110
-"""Characters of a line, where the text is for no terminal."""
+"""Most characters of a line in a terminal: longer ones are hard to read."""
+PLAIN: Final = 80
+"""Characters of a line where the terminal's width is not known: in a pipe, and in gdb and LLDB."""
 
 
 @as_text.register(values.CommandHelp)
 def _(value: values.CommandHelp) -> str:
-    return command_help(value, WIDTH)
+    return command_help(value, PLAIN)
 
 
 @as_text.register(values.CommandList)
 def _(value: values.CommandList) -> str:
-    return command_list(value, WIDTH)
+    return command_list(value, PLAIN)
 
 
 @as_text.register(values.CommandsFound)
 def _(value: values.CommandsFound) -> str:
-    return commands_found(value, WIDTH)
+    return commands_found(value, PLAIN)
 
 
 def command_help(value: values.CommandHelp, width: int) -> str:
