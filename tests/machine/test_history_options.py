@@ -39,7 +39,7 @@ class Computer:
         self.taking, self._guest, self._rate, self._cost = 0.0, guest, rate, cost
         self._take = guest.checkpoints.take
         monkeypatch.setattr(guest.checkpoints, "take", self._slowly)
-        monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=self.monotonic))
+        monkeypatch.setattr(pacing, "time", SimpleNamespace(monotonic=self.seconds, process_time=self.seconds))
         guest.timeline.begin(lambda: None)
 
     @property
@@ -47,7 +47,7 @@ class Computer:
         """Milliseconds that the guest ran."""
         return self._guest.instructions / self._rate
 
-    def monotonic(self) -> float:
+    def seconds(self) -> float:
         return (self.running + self.taking) / 1000
 
     def _slowly(self) -> Checkpoint:
