@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Any, Final, TypeVar, dataclass_transform, overload
 
 _C = TypeVar("_C", bound=type[Any])
 
+_NOT_COPIED: Final = ("__init__", "__dataclass_fields__", "__dict__", "__weakref__")
 _making = threading.RLock()
 
 
@@ -25,12 +26,24 @@ class _Fields:
         self._kw_only = kw_only
 
     def __get__(self, instance: object, owner: type[Any]) -> object:
+        self.make()
+        return self._cls.__dataclass_fields__
+
+    def make(self) -> None:
+        """Make the class, if that is not done. `__init__`, which waits for it in other threads, is replaced at last.
+
+        `dataclass` replaces no `__init__`, and without one another thread could make no object. So it is taken from a
+        copy of the class.
+        """
         cls = self._cls
         with _making:
-            if cls.__dict__.get("__dataclass_fields__") is self:
-                del cls.__dataclass_fields__, cls.__init__
-                dataclass(frozen=True, kw_only=self._kw_only)(cls)
-        return cls.__dataclass_fields__
+            if cls.__dict__.get("__dataclass_fields__") is not self:
+                return
+            own = {name: value for name, value in cls.__dict__.items() if name not in _NOT_COPIED}
+            copy = type(cls.__name__, cls.__bases__, own)
+            init = dataclass(frozen=True, kw_only=self._kw_only, eq=False, repr=False)(copy).__init__
+            dataclass(frozen=True, kw_only=self._kw_only, init=False)(cls)
+            cls.__init__ = init
 
 
 @overload
@@ -51,10 +64,12 @@ def lazy_dataclass(cls: Any = None, *, kw_only: bool = False) -> Any:
 
 
 def _declared(cls: _C, kw_only: bool) -> _C:
-    def make(self: Any, *arguments: Any, **options: Any) -> None:
-        cls.__dataclass_fields__  # noqa: B018
+    fields = _Fields(cls, kw_only)
+
+    def made(self: Any, *arguments: Any, **options: Any) -> None:
+        fields.make()
         cls.__init__(self, *arguments, **options)
 
-    cls.__init__ = make
-    cls.__dataclass_fields__ = _Fields(cls, kw_only)
+    cls.__init__ = made
+    cls.__dataclass_fields__ = fields
     return cls

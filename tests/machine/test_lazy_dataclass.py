@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -64,3 +66,20 @@ def test_a_class_is_made_when_it_is_used() -> None:
     base(1)
     assert "__eq__" in base.__dict__
     assert "__eq__" not in derived.__dict__
+
+
+def test_threads_that_make_the_first_objects() -> None:
+    """None finds a class that is being made: a thread that is switched to at each bytecode would."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(50):
+                base, derived = classes(lazy_dataclass)
+                made = [pool.submit(each, 1, ("a",)) for each in (base, derived, derived, base)]
+                assert {repr(each.result()).rpartition(".")[2] for each in made} == {
+                    "Base(number=1, names=('a',))",
+                    "Derived(number=1, names=('a',), more=[])",
+                }
+    finally:
+        sys.setswitchinterval(before)
