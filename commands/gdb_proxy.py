@@ -33,6 +33,7 @@ def beside(name: str) -> ModuleType:
 
 
 entries = beside("gdb_entries")
+hooks = beside("gdb_hooks")
 locations = beside("gdb_locations")
 printers = beside("gdb_printers")
 variables = beside("gdb_variables")
@@ -111,15 +112,6 @@ def text_of(packet: str, reply: bytes) -> str | None:
     if status == b"0":
         raise gdb.GdbError(text.strip())
     return text
-
-
-def is_command(name: str) -> bool:
-    """Whether gdb already has `name` as a command or as the abbreviation of one."""
-    try:
-        gdb.execute(f"help {name}", to_string=True)
-    except gdb.error as error:
-        return "ambiguous" in str(error).lower()
-    return True
 
 
 # Names in a condition that gdb does not have: armprobe compiles it then (docs/expressions.md).
@@ -240,70 +232,25 @@ class ProxyCommand(gdb.Command):  # type: ignore[misc]  # the types of gdb are k
             return int(gdb.COMPLETE_LOCATION)
         if word is None:  # gdb asks only for the start of the word; its own answer will do
             return None
-        try:
-            said = ask("qArmprobe.complete", f"{self.entry['name']} {text.lstrip()}") or ""
-        except gdb.GdbError:
-            return []
-        ours = re.split(r"\s", text)[-1]
-        known = len(ours) - len(word)
-        return [candidate[known:] for candidate in said.splitlines() if candidate.startswith(ours)]
+        return candidates(f"{self.entry['name']} {text.lstrip()}", word)
 
 
-HOOKS = {  # of gdb's commands, and the methods of the proxy that they call
-    "target hook-remote": "keep_hooks",  # a hook after it that Python has defined (as GEF does) runs no hook-define
-    "target hook-extended-remote": "keep_hooks",
-    "target hookpost-remote": "update",
-    "target hookpost-extended-remote": "update",
-    "info hookpost-args": "arguments",
-}
-INTERNAL = "armprobe-proxy"  # the command that the proxy's own hooks have
-NOTICE = "guest-changes"  # the command that LOOKS have in front of them
-# gdb's commands that show or use registers and memory of the stopped guest. Those that resume it are not listed: the
-# stub itself refuses to resume from registers that gdb does not know.
-LOOKS = (
-    "print", "print-object", "call", "output", "printf", "eval", "x", "display", "explore", "set", "set variable",
-    "backtrace", "frame", "frame address", "frame apply", "frame function", "frame level", "frame view", "faas",
-    "up", "up-silently", "down", "down-silently", "return", "list", "disassemble", "find", "dump memory", "dump value",
-    "dump binary memory", "dump binary value", "generate-core-file", "info all-registers", "info args", "info display",
-    "info float", "info frame", "info frame function", "info frame level", "info line", "info locals",
-    "info registers", "info symbol", "info vector", "break", "tbreak", "hbreak", "thbreak", "watch", "rwatch",
-    "awatch", "if", "while", "python", "python-interactive", "source",
-)  # fmt: skip
-
-
-def define_command(name: str, *body: str) -> None:
-    """Define a command, or a hook, in gdb's own language."""
-    gdb.execute("\n".join((f"define {name}", *body, "end")), to_string=True)
-
-
-def hook_of(command: str) -> str:
-    """The name of the hook that gdb executes before a command (GDB manual, "Hooks")."""
-    prefix, space, name = command.rpartition(" ")
-    return f"{prefix}{space}hook-{name}"
-
-
-def put_first(line: str, hook: str, define: bool) -> None:
-    """Make `line` the first of a hook, in front of the user's own lines. define: also if there is no such hook."""
+def candidates(line: str, word: str) -> list[str]:
+    """What armprobe proposes for `word`, the part of the last word of `line` after gdb's last word separator."""
     try:
-        _, *body = gdb.execute(f"show user {hook}", to_string=True).rstrip("\n").splitlines()
-    except gdb.error:  # the user has no such hook in gdb's own language
-        body = []
-        if not define or is_command(hook):
-            return
-    if not body or body[0].strip() != line:
-        define_command(hook, line, *body)
-
-
-def calling(method: str) -> str:
-    """The line in gdb's own language that calls a method of the proxy."""
-    return f"{INTERNAL} {method}"
+        said = ask("qArmprobe.complete", line) or ""
+    except gdb.GdbError:
+        return []
+    ours = re.split(r"\s", line)[-1]
+    known = len(ours) - len(word)
+    return [candidate[known:] for candidate in said.splitlines() if candidate.startswith(ours)]
 
 
 class InternalCommand(gdb.Command):  # type: ignore[misc]
     """Call a method of armprobe's program inside gdb. For its own hooks: python would run the user's hook-python."""
 
     def __init__(self) -> None:
-        super().__init__(INTERNAL, gdb.COMMAND_MAINTENANCE)
+        super().__init__(hooks.INTERNAL, gdb.COMMAND_MAINTENANCE)
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Call the method named `argument`."""
@@ -319,11 +266,26 @@ class ChangesCommand(gdb.Command):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        super().__init__(NOTICE, gdb.COMMAND_STATUS)
+        super().__init__(hooks.NOTICE, gdb.COMMAND_STATUS)
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Do so."""
         PROXY.notice()
+
+
+class LineCommand(gdb.Command):  # type: ignore[misc]
+    """Run any command of armprobe: armprobe LINE, as monitor LINE does. armprobe help lists them."""
+
+    def __init__(self) -> None:
+        super().__init__("armprobe", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Run it."""
+        gdb.execute(f"monitor {argument.strip() or 'help'}", from_tty)
+
+    def complete(self, text: str, word: str | None) -> list[str] | None:
+        """Candidates for `word`, the last part of `text`."""
+        return None if word is None else candidates(text, word)
 
 
 class Proxy:
@@ -360,8 +322,8 @@ class Proxy:
         InternalCommand()
         entries.EntryFilter()
         printers.register(value_of, beside("pstate").pstate)
-        define_command("hook-define", calling("defining"))
-        define_command("hookpost-define", calling("keep_hooks"))
+        hooks.define_command("hook-define", hooks.calling("defining"))
+        hooks.define_command("hookpost-define", hooks.calling("keep_hooks"))
         self.keep_hooks()
         self.update()
         if self._connection is None:
@@ -417,11 +379,11 @@ class Proxy:
         A user's hook-stop needs the variables of the stop, and gdb reports a stop only after it.
         """
         self._defining = False
-        put_first(calling("look"), "hook-stop", define=False)
-        for hook, method in HOOKS.items():
-            put_first(calling(method), hook, define=True)
+        hooks.put_first(hooks.calling("look"), "hook-stop", define=False)
+        for hook, method in hooks.HOOKS.items():
+            hooks.put_first(hooks.calling(method), hook, define=True)
         for command in self._looks:
-            put_first(NOTICE, hook_of(command), define=True)
+            hooks.put_first(hooks.NOTICE, hooks.hook_of(command), define=True)
 
     def notice(self) -> None:
         """Find out whether someone else has changed the guest. If so, show where it is now.
@@ -483,7 +445,8 @@ class Proxy:
             self.define(json.loads(table))
             if not self._looks:
                 ChangesCommand()
-                self._looks = [command for command in LOOKS if is_command(command)]
+                LineCommand()
+                self._looks = [command for command in hooks.LOOKS if hooks.is_command(command)]
                 self.keep_hooks()
             self.look()
             self._stopping = False
@@ -493,7 +456,7 @@ class Proxy:
         wanted = {entry["gdb_name"]: entry for entry in table if entry["gdb_name"]}
         wanted |= {f"info {entry['gdb_info']}": entry for entry in table if entry.get("gdb_info")}
         # Looked up before any is defined, because one of ours may be an abbreviation of another.
-        taken = {name for name in wanted if name not in self._defined and is_command(name)}
+        taken = {name for name in wanted if name not in self._defined and hooks.is_command(name)}
         for name, entry in wanted.items():
             if name in taken:
                 gdb.write(f"gdb has a command {name} already: armprobe's is monitor {entry['name']}\n")

@@ -41,7 +41,7 @@ class _Fields:
                 return
             own = {name: value for name, value in cls.__dict__.items() if name not in _NOT_COPIED}
             copy = type(cls.__name__, cls.__bases__, own)
-            init = dataclass(frozen=True, kw_only=self._kw_only, eq=False, repr=False)(copy).__init__
+            init = dataclass(frozen=True, kw_only=self._kw_only, eq=False, repr=False)(copy).__init__  # type: ignore[misc]
             dataclass(frozen=True, kw_only=self._kw_only, init=False)(cls)
             cls.__init__ = init
 

@@ -86,6 +86,7 @@ def test_the_native_commands_are_the_machines(gdb: GdbSession, session: Session)
     said = gdb.execute("kprobe kfree stop=pre")
     assert said == gdb.execute("monitor kprobe kfree stop=pre").replace("kprobe 2", "kprobe 1")
     assert gdb.execute("probes") == gdb.execute("monitor probes") == session.run("probes")
+    assert gdb.execute("armprobe probes") == session.run("probes")
     gdb.continue_to_stop()
     assert [probe.hits for probe in session.kprobes.list()] == [1, 1]
     assert "kprobe kfree, hit 1, stage pre:" in gdb.execute("regs 1")
@@ -97,6 +98,7 @@ def test_completion(gdb: GdbSession, demo: Demo) -> None:
     names = sorted(name for name in demo.symbols if name.startswith("kf"))
     assert names == ["kfree"]
     assert gdb.execute("complete kprobe kf") == "kprobe kfree\n"
+    assert gdb.execute("complete armprobe check kf") == "armprobe check kfree\n"
     functions = {name for name in demo.symbols if name.startswith("pcrel_b")}
     assert functions <= set(gdb.execute("complete kretprobe pcrel_b").replace("kretprobe ", "").split())
     assert gdb.execute("complete kprobe kfree stop=pre,").split() == ["kprobe", "kfree", "stop=pre,post"]
