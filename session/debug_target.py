@@ -206,9 +206,11 @@ class DebugTarget:
         return self._event(self._session.stop)
 
     def _put_back(self) -> None:
-        """Put the guest back to its start, with no probes or breakpoints of commands. For the owner's thread."""
-        for probe in self._kprobes.list():
-            self._kprobes.unregister(probe)
+        """Put the guest back to its start, with no probes, events or breakpoints. For the owner's thread."""
+        events = self._kprobes.events
+        events.remove_all()
+        of_kernel = {each.probe for each in events.kernel_probes}  # which stay, as the events do
+        self._kprobes.unregister_kprobes([probe for probe in self._kprobes.list() if probe not in of_kernel])
         self._session.probes.clear()
         for point in list(self._session.breakpoints.values()):
             self._session.breakpoints.delete(point)

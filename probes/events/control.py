@@ -68,6 +68,13 @@ class Controls:
         control.triggers.remove_all()
         self._controls.remove(control)
 
+    def clear(self) -> None:
+        """Have nothing become of the hits of any event."""
+        for control in self._controls:
+            control.triggers.remove_all()  # those that enable other events let go of them
+        for control in self._controls:
+            control.clear()
+
     @property
     def tracing(self) -> bool:
         """Whether hits of events are recorded (tracing_on)."""
@@ -164,6 +171,12 @@ class EventControl:
         elif not self._holders and self._soft_disabled:
             event.enabled = self._soft_disabled = False
         self.refresh()
+
+    def clear(self) -> None:
+        """The event, which has no triggers now, is disabled and has no filter."""
+        self._holders = 0
+        self._filter, self.filter_file = None, "none"
+        self.disable()
 
     def enable(self) -> None:
         """Record the hits."""

@@ -98,6 +98,11 @@ class Events:
         for each in list(self._probes):
             self._free(each)
 
+    def remove_all(self) -> None:
+        """Delete all events, enabled or not. Those of the guest's kernel are disabled, without filter and triggers."""
+        self._controls.clear()
+        self.clear()
+
     # The folders of the events
 
     def _find(self, group: str, name: str) -> Event | KernelEvent | None:

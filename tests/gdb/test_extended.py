@@ -61,6 +61,19 @@ def test_kill(extended: GdbSession, session: Session) -> None:
     assert not session.controlled
 
 
+def test_kill_removes_events(extended: GdbSession, session: Session) -> None:
+    """Their probes were removed, and they stayed: the next reset failed."""
+    for line in ("event p:reading kfree", "event p:waiting kmalloc", "events enable reading"):
+        session.run(line)
+    session.run("events trigger reading enable_event:kprobes:waiting")
+    extended.execute("kill")
+    assert not session.kprobes.events.events
+    assert not session.kprobes.list()
+    for line in ("reset", "event p:reading kfree", "events enable reading", "continue instructions=200000"):
+        session.run(line)
+    assert "kfree" in session.run("trace")
+
+
 def test_find(gdb: GdbSession, demo: Demo) -> None:
     """In the guest's text, against the file."""
     gdb.execute("tbreak workload_round")
