@@ -272,7 +272,7 @@ class Core:
             # kernel's at EL0, nothing would be dropped.
             try:
                 self.forget_physical(self.memory.translate(address).physical, 4)
-            except MachineError:
+            except (MachineError, unicorn.UcError):  # nothing is mapped there, or no memory is where it is mapped
                 self.forget_all()
                 return
 
