@@ -215,8 +215,6 @@ def _enable(session: Session, arguments: Arguments) -> Changed | BreakpointsChan
     if point is not None:
         session.breakpoints.enable(point)
         return BreakpointsChanged("enabled", BreakpointRows([breakpoint_row(session, point)]))
-    if arguments.probe.isdecimal() and int(arguments.probe) not in session.probes:
-        raise no_number(arguments.probe)
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:
@@ -227,7 +225,12 @@ def _enable(session: Session, arguments: Arguments) -> Changed | BreakpointsChan
 
 
 def _breakpoint(session: Session, word: str) -> Breakpoint | None:
-    return session.breakpoints.get(int(word)) if word.isdecimal() else None
+    """The breakpoint of that number; None if `word` is about probes. Raises CommandError for a number of neither."""
+    if not word.isdecimal() or int(word) in session.probes:
+        return None
+    if int(word) not in session.breakpoints:
+        raise no_number(word)
+    return session.breakpoints[int(word)]
 
 
 def _disable(session: Session, arguments: Arguments) -> Changed | BreakpointsChanged:
@@ -235,8 +238,6 @@ def _disable(session: Session, arguments: Arguments) -> Changed | BreakpointsCha
     if point is not None:
         session.breakpoints.disable(point)
         return BreakpointsChanged("disabled", BreakpointRows([breakpoint_row(session, point)]))
-    if arguments.probe.isdecimal() and int(arguments.probe) not in session.probes:
-        raise no_number(arguments.probe)
     chosen = selected(session, arguments.probe)
     waiting, registered = _apart(session, chosen)
     for probe in waiting:

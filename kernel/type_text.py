@@ -85,11 +85,11 @@ class _Text:
 
     def close(self, kind: Struct, depth: int, after: str) -> None:
         """The lines with which a struct ends."""
-        columns = " " * (_OFFSETS + _INDENT * (depth + 1))
         if self._offsets:
             self.line("", "")
-            self.line(columns, f"/* total size (bytes): {kind.size:4} */")
-        self.line(columns[2:] if depth == 0 else columns[_INDENT:], f"{_spaces(depth, self._offsets)}}}{after}")
+            self.line(" " * (_OFFSETS + _INDENT * (depth + 1)), f"/* total size (bytes): {kind.size:4} */")
+        before = " " * (_OFFSETS if depth else _OFFSETS + 2)  # gdb sets off that of the outermost struct
+        self.line(before, f"{' ' * _INDENT * depth}}}{after}")
 
     def members(self, kind: Struct, depth: int, start: int) -> None:
         """The members of a struct that begins at the bit `start`."""
@@ -129,10 +129,6 @@ class _Text:
             self.line("", f"/* XXX {bits:2}-bit {what:<7}    */")
         if size := (at - end) // 8:
             self.line("", f"/* XXX {size:2}-byte {what:<7}   */")
-
-
-def _spaces(depth: int, offsets: bool) -> str:
-    return "" if offsets else " " * _INDENT * depth
 
 
 def _unqualified(kind: Type) -> Type:

@@ -36,10 +36,10 @@ def era_answers(value: values.EraAnswers, width: int) -> str:
 
 
 def _beside(left: tuple[str, list[str]], right: tuple[str, list[str]], column: int) -> Iterator[str]:
+    from difflib import SequenceMatcher  # a start needs none of it
+
     yield _row(", ".join(left[1]), " ", ", ".join(right[1]), column)
     yield f"{'-' * column}   {'-' * column}\n"
-    from difflib import SequenceMatcher
-
     ours, theirs = left[0].splitlines()[:_MOST_LINES], right[0].splitlines()[:_MOST_LINES]
     for kind, start, end, other_start, other_end in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
         for one, other in zip_longest(ours[start:end], theirs[other_start:other_end]):
