@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from armprobe.kernel.call_frames import has_record
 from armprobe.machine import Stop, StopReason
 from armprobe.machine.core.core import Core
+from armprobe.machine.native.call_frames import has_record
 
 from .declaration import Arg, Arguments, Command, integer
 from .errors import CommandError

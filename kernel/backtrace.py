@@ -11,12 +11,12 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple, Protocol
 
-from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers, interrupted
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError, Symbols
 from armprobe.machine.core.pstate import EL1H
+from armprobe.machine.native.call_frames import has_record
 
 _MOST: Final = 200  # frames: the walk ends whatever is on the stack
 _MOST_STACKS: Final = 4  # the task's, and those for interrupts, for overflows and for SDEI

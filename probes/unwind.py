@@ -17,12 +17,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from armprobe.kernel.backtrace import Backtrace, Walker
-from armprobe.kernel.call_frames import has_record
 from armprobe.kernel.exception_frame import Registers, marked
 from armprobe.kernel.task_list import CpuContext
 from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.native.aggregate import STACK_DEPTH
+from armprobe.machine.native.call_frames import has_record
 from armprobe.machine.native.pages import PAGE
 
 from .errors import ProbeError

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Final
 from armprobe.kernel import Linux
 from armprobe.kernel.btf import Btf
 from armprobe.kernel.btf_dwarf import Function, Variable, debug_sections
-from armprobe.kernel.call_frames import debug_frame
 from armprobe.kernel.split_btf import standalone_types
 from armprobe.kernel.types import POINTER_SIZE
 from armprobe.kernel.variables import NamedVariable
 from armprobe.machine.errors import MachineError
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
+from armprobe.machine.native.call_frames import debug_frame
 from armprobe.machine.symbols import Symbol
 
 if TYPE_CHECKING:

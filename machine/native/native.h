@@ -408,6 +408,15 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(device_write_t *, write) \
     FIELD(bool, timed)
 
+/* What holds from an instruction on: the canonical frame address (the caller's sp) is `depth` bytes above register
+ * `base`. That is x29 where the function has a frame record, which is at x29, and sp where x29 and x30 still have, or
+ * have again, their values at the function's entry. It is 0 where the same holds as before. `frame` is the depth of the
+ * frame record that the instruction sets x29 to, 0 if it does not. */
+#define ARMPROBE_FRAME_ROW(FIELD, ARRAY) \
+    FIELD(uint32_t, base) \
+    FIELD(uint32_t, depth) \
+    FIELD(uint32_t, frame)
+
 #define ARMPROBE_STRUCTURES(STRUCTURE) \
     STRUCTURE(row, ARMPROBE_ROW) \
     STRUCTURE(operation, ARMPROBE_OPERATION) \
@@ -431,6 +440,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \
+    STRUCTURE(frame_row, ARMPROBE_FRAME_ROW) \
     ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
     STRUCTURE(stored, ARMPROBE_STORED) \
     STRUCTURE(interpreter, ARMPROBE_INTERPRETER) \

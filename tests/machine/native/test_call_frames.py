@@ -15,8 +15,8 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armprobe.kernel.call_frames import debug_frame
 from armprobe.machine.loaders import DEMO
+from armprobe.machine.native.call_frames import debug_frame
 
 Tool = Callable[[str, str], str]
 Row = tuple[int, int, int | None]
@@ -164,3 +164,9 @@ def test_anything_may_be_code(words: list[int]) -> None:
         size = int.from_bytes(contents[:4], "little") + 4
         assert len(contents) >= size
         contents = contents[size:]
+
+
+@pytest.mark.parametrize("span", [(0x0FFC, 0x1004), (0x1004, 0x1000)])
+def test_a_function_outside_of_the_code_is_refused(span: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="begins before"):
+        debug_frame([span], bytes(16), 0x1000)
