@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from armprobe.machine.core.registers import NAMES
 from armprobe.probes import is_pattern
 from armprobe.probes.tracepoint import PREFIX
 from armprobe.stub import Place
@@ -50,6 +51,8 @@ def place(session: Session, word: str) -> int:
             raise CommandError(f"{base!r} is not a number: write it in decimal, or in hexadecimal after 0x") from None
     elif base[0] == "$":
         value = session.machine.registers[base[1:]]
+    elif base.lower() in NAMES and base not in session.machine.symbols:
+        raise CommandError(f"there is no symbol {base!r}: did you mean the register, ${base}?")
     else:
         value = find_symbol(session, base).address
     if match["offset"]:

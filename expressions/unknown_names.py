@@ -22,6 +22,8 @@ def unknown_name(name: str, why: str, scope: Scope) -> str:
     plain, asks, near = why.partition(": did you mean ")
     if name in _ELSEWHERE:
         return f"{plain}: did you mean {_ELSEWHERE[name]}?"
+    if scope.register(name) is not None:
+        return f"{plain}: did you mean the register, ${name}?"
     called = scope.called
     if unknown := unknown_arguments(scope):
         plain += unknown

@@ -161,6 +161,8 @@ def test_breakpoints_and_probes_are_numbered_together(session: Session) -> None:
     [
         ("b kfree+2", "the address of an instruction is a multiple of 4, and 0x"),
         ("b nosuch", "there is no symbol 'nosuch'"),
+        ("b x30", "there is no symbol 'x30': did you mean the register, $x30?"),
+        ("set x0 = 5", "there is no symbol 'x0': did you mean the register, $x0?"),
         ("b kfree if nosuch", "nor has kfree an argument of that name"),
         ("b kfree if", "if needs CONDITION after it"),
         ("watch workload 0", "a watchpoint is on 1 to 4096 bytes"),
