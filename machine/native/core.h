@@ -145,6 +145,18 @@ const char *core_in_kernel(const struct core *core, uint64_t address, uint64_t s
 /* Read virtual memory as the CPU itself would now. Returns whether it can be read. */
 bool core_read(const struct core *core, uint64_t address, void *bytes, size_t size);
 
+/* The kernel's pages that have been read at one hit: while the guest does not run, each is looked for once. */
+struct seen {
+    struct {
+        uint64_t page; /* its address, if `at` is not NULL */
+        const char *at;
+    } pages[4];
+    unsigned next;
+};
+
+/* The same, with those pages. */
+bool core_read_again(const struct core *core, struct seen *seen, uint64_t address, void *bytes, size_t size);
+
 /* The structure of the guest's task, whose address Linux has in SP_EL0 */
 static inline uint64_t core_task(const struct core *core)
 {

@@ -19,16 +19,17 @@ enum {
 enum { HEADER = 8, TIF_NEED_RESCHED = 1 << 1, COMPAT = 1 << 4, LEFT = 200000 };
 
 /* struct trace_entry, as tracing_gen_ctx_irq_test() and tracing_generic_entry_update() fill it in. */
-static bool write_header(const struct tracepoint *tracepoint, uint32_t pstate, uint8_t *to)
+static bool write_header(const struct tracepoint *tracepoint, struct seen *seen, uint32_t pstate, uint8_t *to)
 {
     const struct core *core = tracepoint->recorder->core;
-    uint64_t count = 0, flags = 0;
+    uint64_t task = core_task(core), count = 0, flags = 0;
     uint16_t id = (uint16_t)tracepoint->id, migration = 0;
     int32_t pid = 0;
-    if (!core_read_task(core, tracepoint->preempt_count, &count, sizeof count) ||
-        !core_read_task(core, tracepoint->flags, &flags, sizeof flags) ||
-        !core_read_task(core, tracepoint->pid, &pid, sizeof pid) ||
-        (tracepoint->migration && !core_read_task(core, tracepoint->migration, &migration, sizeof migration)))
+    if (!core_read_again(core, seen, task + tracepoint->preempt_count, &count, sizeof count) ||
+        !core_read_again(core, seen, task + tracepoint->flags, &flags, sizeof flags) ||
+        !core_read_again(core, seen, task + tracepoint->pid, &pid, sizeof pid) ||
+        (tracepoint->migration &&
+         !core_read_again(core, seen, task + tracepoint->migration, &migration, sizeof migration)))
         return false;
     to[2] = (uint8_t)((pstate & PSTATE_I ? IRQS_OFF : 0) | (count & 0xF00000 ? NMI : 0) |
                       (count & 0xF0000 ? HARDIRQ : 0) | (count & 0x100 ? SOFTIRQ : 0) |
@@ -67,8 +68,16 @@ static uint8_t *room(const struct tracepoint *tracepoint, uint64_t address)
 /* What became of a record. */
 enum made { MADE, MADE_NONE, MADE_NOT };
 
+/* What all tracepoints at an address have of one hit. */
+struct hit {
+    struct seen seen;
+    bool is_call;   /* the system call under way has been looked for: */
+    int32_t number; /* its number */
+    uint64_t regs;  /* the address of its struct pt_regs */
+};
+
 /* The function of the event makes the record, with its arguments in x1 to x7. */
-static enum made make_by_code(struct tracepoint *tracepoint, const struct stage *at, uint64_t ticks)
+static enum made make_by_code(struct tracepoint *tracepoint, const struct stage *at, uint64_t ticks, struct hit *hit)
 {
     struct interpreter *in = tracepoint->interpreter;
     uint8_t *record = room(tracepoint, tracepoint->record_at);
@@ -84,7 +93,7 @@ static enum made make_by_code(struct tracepoint *tracepoint, const struct stage 
     if (tracepoint->size > tracepoint->most || tracepoint->size < HEADER)
         return MADE_NOT;
     memset(record, 0, tracepoint->size);
-    if (!write_header(tracepoint, at->pstate, record))
+    if (!write_header(tracepoint, &hit->seen, at->pstate, record))
         return MADE_NOT;
     in->x[0] = tracepoint->record_at;
     in->x[32] = in->x[30];
@@ -106,7 +115,7 @@ static void begin(const struct tracepoint *tracepoint, const struct stage *at)
     armprobe_interpreter_clear(in);
 }
 
-static enum made make_by_branch(struct tracepoint *tracepoint, const struct stage *at, uint64_t ticks)
+static enum made make_by_branch(struct tracepoint *tracepoint, const struct stage *at, uint64_t ticks, struct hit *hit)
 {
     struct interpreter *in = tracepoint->interpreter;
     uint64_t functions[6] = {tracepoint->probe, tracepoint->file};
@@ -118,7 +127,7 @@ static enum made make_by_branch(struct tracepoint *tracepoint, const struct stag
     while (run(in, tracepoint->stops, tracepoint->stop_count, ticks)) {
         uint64_t i;
         if (in->x[32] == tracepoint->stops[0]) /* the one who traces */
-            return make_by_code(tracepoint, at, ticks);
+            return make_by_code(tracepoint, at, ticks, hit);
         for (i = 2; i < tracepoint->stop_count && tracepoint->stops[i] != in->x[32]; i++)
             ;
         if (i == tracepoint->stop_count) /* behind the branch */
@@ -128,40 +137,34 @@ static enum made make_by_branch(struct tracepoint *tracepoint, const struct stag
     return MADE_NOT;
 }
 
-/* The system call under way, which is looked for once for all tracepoints at an address. */
-struct call {
-    bool known;
-    int32_t number;
-    uint64_t regs; /* the address of its struct pt_regs */
-};
-
-static bool find_call(const struct tracepoint *tracepoint, struct call *call)
+static bool find_call(const struct tracepoint *tracepoint, struct hit *hit)
 {
     const struct core *core = tracepoint->recorder->core;
     uint64_t stack;
-    if (call->known)
+    if (hit->is_call)
         return true;
-    if (!core_read_task(core, tracepoint->stack, &stack, sizeof stack))
+    if (!core_read_again(core, &hit->seen, core_task(core) + tracepoint->stack, &stack, sizeof stack))
         return false;
-    call->regs = stack + tracepoint->regs;
-    call->known = core_read(core, call->regs + tracepoint->syscallno, &call->number, sizeof call->number);
-    return call->known;
+    hit->regs = stack + tracepoint->regs;
+    hit->is_call =
+        core_read_again(core, &hit->seen, hit->regs + tracepoint->syscallno, &hit->number, sizeof hit->number);
+    return hit->is_call;
 }
 
 static enum made make_of_syscall(struct tracepoint *tracepoint, const struct stage *at, uint64_t ticks,
-                                 struct call *call)
+                                 struct hit *hit)
 {
     const struct core *core = tracepoint->recorder->core;
     uint64_t regs, saved[6], result, user_pstate = 0;
     int32_t number;
-    if (!find_call(tracepoint, call))
+    if (!find_call(tracepoint, hit))
         return MADE_NOT;
-    regs = call->regs;
-    number = call->number;
+    regs = hit->regs;
+    number = hit->number;
     if (tracepoint->number >= 0 && number != tracepoint->number)
         return MADE_NONE;
-    if (!core_read(core, regs + tracepoint->user_pstate, &user_pstate, sizeof user_pstate) ||
-        !core_read(core, regs + tracepoint->general, saved, sizeof saved))
+    if (!core_read_again(core, &hit->seen, regs + tracepoint->user_pstate, &user_pstate, sizeof user_pstate) ||
+        !core_read_again(core, &hit->seen, regs + tracepoint->general, saved, sizeof saved))
         return MADE_NOT;
     if (tracepoint->number >= 0 && user_pstate & COMPAT)
         return MADE_NONE;
@@ -170,12 +173,12 @@ static enum made make_of_syscall(struct tracepoint *tracepoint, const struct sta
         begin(tracepoint, at);
         tracepoint->interpreter->x[1] = regs;
         tracepoint->interpreter->x[2] = tracepoint->enters ? (uint64_t)(int64_t)number : result;
-        return make_by_code(tracepoint, at, ticks);
+        return make_by_code(tracepoint, at, ticks, hit);
     }
-    if (!core_read(core, regs + tracepoint->orig_x0, saved, sizeof *saved))
+    if (!core_read_again(core, &hit->seen, regs + tracepoint->orig_x0, saved, sizeof *saved))
         return MADE_NOT;
     memset(tracepoint->data, 0, tracepoint->size);
-    if (!write_header(tracepoint, at->pstate, tracepoint->data))
+    if (!write_header(tracepoint, &hit->seen, at->pstate, tracepoint->data))
         return MADE_NOT;
     for (uint64_t i = 0; i < tracepoint->field_count; i++) {
         uint64_t value = !i ? (uint64_t)(int64_t)number : tracepoint->enters ? saved[i - 1] : result;
@@ -184,12 +187,13 @@ static enum made make_of_syscall(struct tracepoint *tracepoint, const struct sta
     return MADE;
 }
 
-static enum made make(struct tracepoint *tracepoint, const struct stage *at, struct call *call)
+static enum made make(struct tracepoint *tracepoint, const struct stage *at, struct hit *hit)
 {
     uint64_t ticks = core_ticks(tracepoint->recorder->core, at->executed);
     if (!(at->pstate & 0xC)) /* at EL0 */
         return MADE_NOT;
-    return tracepoint->target ? make_by_branch(tracepoint, at, ticks) : make_of_syscall(tracepoint, at, ticks, call);
+    return tracepoint->target ? make_by_branch(tracepoint, at, ticks, hit)
+                              : make_of_syscall(tracepoint, at, ticks, hit);
 }
 
 static bool decide(struct tracepoint *tracepoint, const struct stage *at)
@@ -231,10 +235,10 @@ static bool any_enabled(const struct tracepoint *tracepoint)
 }
 
 /* Whether the hit is handled. If not, nothing has been done. */
-static bool handle(struct tracepoint *tracepoint, struct stage *at, struct call *call)
+static bool handle(struct tracepoint *tracepoint, struct stage *at, struct hit *hit)
 {
     struct reader *reader = tracepoint->recorder->reader;
-    enum made made = make(tracepoint, at, call);
+    enum made made = make(tracepoint, at, hit);
     bool decided;
     if (made != MADE)
         return made == MADE_NONE;
@@ -254,7 +258,7 @@ ARMPROBE_EXPORT void armprobe_on_tracepoint(void *uc, uint64_t address, uint32_t
     struct tracepoint *tracepoint = ((struct tracepoints *)user)->first;
     struct core *core = tracepoint->recorder->core;
     struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core), .event = address};
-    struct call call = {false, 0, 0};
+    struct hit hit = {.is_call = false};
     load(core);
     at.pstate = core_pstate(core);
     places_settle(tracepoint->recorder, address, at.executed);
@@ -262,7 +266,7 @@ ARMPROBE_EXPORT void armprobe_on_tracepoint(void *uc, uint64_t address, uint32_t
         if (at.executed == tracepoint->reached || !any_enabled(tracepoint))
             continue; /* an instruction may be begun twice */
         tracepoint->reached = at.executed;
-        if (handle(tracepoint, &at, &call))
+        if (handle(tracepoint, &at, &hit))
             continue;
         core->called = true; /* the instruction is begun again for those that follow */
         tracepoint->ask(uc, address, size, user);
