@@ -5,12 +5,13 @@
 /* Whether the task that runs is one of those that are watched. */
 static bool is_watched(const struct core *core, const struct functions *functions)
 {
-    struct changes changes = {.count = 0};
+    struct changes changes;
     struct view view = {.x = core_x(core), .live = true, .changes = &changes};
     uint64_t value;
 
     if (!functions->condition)
         return true;
+    changes.count = 0;
     load(core);
     view.pstate = core_pstate(core);
     return program_value(functions->reader, functions->condition, &view, &value) == OUTCOME_VALUE && value;
@@ -116,26 +117,27 @@ static void graph_enters(const struct core *core, const struct functions *functi
     stack->calls[stack->depth++] = (struct graph_call){pc, x[30], x[31]};
 }
 
-static void enter(const struct core *core, struct functions *functions, uint64_t address, uint64_t executed)
+/* The calls of the function at a word of the text, which is in the set. */
+static uint64_t *calls_of(const struct functions *functions, uint64_t word)
 {
+    uint64_t bits;
+    memcpy(&bits, functions->map + word / 64 * sizeof bits, sizeof bits);
+    bits &= (UINT64_C(1) << word % 64) - 1;
+    return &functions->calls[functions->before[word / 64] + (unsigned)__builtin_popcountll(bits)];
+}
+
+/* The function at a word of the text is entered, after `executed` instructions. */
+static void enter(const struct core *core, struct functions *functions, uint64_t word, uint64_t executed)
+{
+    uint64_t address = functions->start + 4 * word;
     if (functions->entered == address && functions->entered_at == executed)
         return;
     functions->entered = address;
     functions->entered_at = executed;
-    if (functions->graph) {
-        if (executed == core->base) /* the registers are those at the start of the block */
-            graph_enters(core, functions, address);
-        return;
-    }
-    for (uint64_t at = address / 4;; at++) {
-        struct function_row *row = &functions->rows[at & functions->mask];
-        if (row->address == address) {
-            row->calls += is_watched(core, functions);
-            return;
-        }
-        if (!row->address)
-            return;
-    }
+    if (!functions->graph)
+        *calls_of(functions, word) += is_watched(core, functions);
+    else if (executed == core->base) /* the registers are those at the start of the block */
+        graph_enters(core, functions, address);
 }
 
 static inline void look(const struct core *core, struct functions *functions, uint64_t pc, uint64_t count)
@@ -151,7 +153,7 @@ static inline void look(const struct core *core, struct functions *functions, ui
         uint64_t bits = functions_bits(functions, index + done) & ((UINT64_C(1) << left) - 1);
         for (; bits; bits &= bits - 1) {
             uint64_t within = done + (uint64_t)__builtin_ctzll(bits);
-            enter(core, functions, pc + 4 * within, core->base + within);
+            enter(core, functions, index + within, core->base + within);
         }
     }
 }

@@ -11,11 +11,6 @@
 #ifndef ARMPROBE_FUNCTIONS_H
 #define ARMPROBE_FUNCTIONS_H
 
-/* A function of a set, in a hash table by address. */
-#define ARMPROBE_FUNCTION_ROW(FIELD, ARRAY) \
-    FIELD(uint64_t, address) /* 0: the row is free */ \
-    FIELD(uint64_t, calls)
-
 /* The entry or the return of a call. */
 #define ARMPROBE_GRAPH_EVENT(FIELD, ARRAY) \
     FIELD(uint64_t, address) /* of the function */ \
@@ -68,8 +63,8 @@
     FIELD(uint64_t, start) /* the address that the map's first bit is about */ \
     FIELD(uint64_t, size) /* the bytes of text that it covers */ \
     FIELD(const uint8_t *, map) /* followed by 8 bytes of 0 */ \
-    FIELD(struct function_row *, rows) \
-    FIELD(uint64_t, mask) /* the number of rows, a power of two, less one */ \
+    FIELD(const uint32_t *, before) /* for each 64 bits of the map, the number of functions before them */ \
+    FIELD(uint64_t *, calls) /* of each function, by address */ \
     FIELD(uint64_t, entered) /* the function entered last */ \
     FIELD(uint64_t, entered_at) /* and the guest's instructions before it: a block may be begun twice */ \
     FIELD(struct graph *, graph) /* NULL: entries are counted */ \
@@ -77,7 +72,6 @@
     FIELD(const struct program *, condition) /* of the task, at an entry that is counted or begins a graph; NULL: any */
 
 #define ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
-    STRUCTURE(function_row, ARMPROBE_FUNCTION_ROW) \
     STRUCTURE(graph_event, ARMPROBE_GRAPH_EVENT) \
     STRUCTURE(graph_call, ARMPROBE_GRAPH_CALL) \
     STRUCTURE(graph_stack, ARMPROBE_GRAPH_STACK) \
@@ -86,7 +80,6 @@
 
 struct core;
 struct functions;
-struct function_row;
 struct graph;
 struct graph_event;
 struct program;

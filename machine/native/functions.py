@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, compress, pairwise
 from typing import TYPE_CHECKING, Final
 
 from .binding import link, structure
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 _GAP: Final = 1 << 28
 """Bytes without a function of a set behind which another map begins."""
 _MOST_MAPS: Final = 64
-
-
-@structure("function_row")
-class _FunctionRow(ctypes.Structure):
-    address: int
-    calls: int
 
 
 @structure("graph_event")
@@ -84,8 +78,8 @@ class Functions(ctypes.Structure):
     start: int
     size: int
     map: int
-    rows: int
-    mask: int
+    before: int
+    calls: int
     entered: int
     entered_at: int
     graph: int
@@ -94,28 +88,27 @@ class Functions(ctypes.Structure):
 
 
 class _Part:
-    """Functions of a set that are near to each other, and so have one map."""
+    """Functions of a set that are near to each other, and so have one map. `members` are in ascending order."""
 
     def __init__(self, members: Sequence[int], graph: int) -> None:
-        start, size = members[0] & ~31, members[-1] + 4 - (members[0] & ~31)
-        self._map = (ctypes.c_uint8 * (size // 32 + 1 + 8))()
-        length = 2 << len(members).bit_length()
-        self._rows = (_FunctionRow * length)()
-        self.by_address: dict[int, _FunctionRow] = {}
+        start = members[0] & ~31
+        size = members[-1] + 4 - start
+        bits, numbers = bytearray(size // 32 + 1 + 8), [0] * (size // 256 + 1)
         for address in members:
             word = (address - start) // 4
-            self._map[word // 8] |= 1 << word % 8
-            at = address // 4 % length
-            while self._rows[at].address:
-                at = (at + 1) % length
-            self._rows[at].address = address
-            self.by_address[address] = self._rows[at]
-        self.structure = Functions(start=start, size=size, mask=length - 1, graph=graph)
-        self.structure.map, self.structure.rows = ctypes.addressof(self._map), ctypes.addressof(self._rows)
+            bits[word // 8] |= 1 << word % 8
+            numbers[word // 64] += 1
+        self.members = members
+        self.counts = (ctypes.c_uint64 * len(members))()
+        self._map = (ctypes.c_uint8 * len(bits)).from_buffer(bits)
+        self._before = (ctypes.c_uint32 * len(numbers))(0, *accumulate(numbers[:-1]))
+        self.structure = Functions(start=start, size=size, graph=graph)
+        self.structure.map, self.structure.before = ctypes.addressof(self._map), ctypes.addressof(self._before)
+        self.structure.calls = ctypes.addressof(self.counts)
 
 
 class FunctionSet:
-    """A set of functions, by their `addresses`, of which there is at least one.
+    """A set of functions, by their `addresses`. One that is not a multiple of 4 is never called.
 
     `graph` is the address of a `Graph` that is made of their calls. Without it the calls of each are counted. A
     `condition`, which `reader` reads memory for, chooses the tasks whose calls these are. Raises ValueError if the
@@ -125,26 +118,29 @@ class FunctionSet:
     def __init__(
         self, addresses: Iterable[int], graph: int = 0, reader: Reader | None = None, condition: Program | None = None
     ) -> None:
-        members = sorted(set(addresses))
+        members = sorted({address for address in addresses if address % 4 == 0})
         ends = [at for at in range(1, len(members)) if members[at] - members[at - 1] > _GAP]
         if len(ends) >= _MOST_MAPS:
             raise ValueError(f"the functions are in {len(ends) + 1} places far from each other")
-        self.parts = [_Part(members[start:end], graph) for start, end in pairwise([0, *ends, len(members)])]
+        bounds = pairwise([0, *ends, len(members)])
+        self.parts = [_Part(members[start:end], graph) for start, end in bounds if start < end]
         self._kept = reader, condition
         if reader is not None and condition is not None:
             for part in self.parts:
                 part.structure.reader, part.structure.condition = ctypes.addressof(reader), condition.address
-        self._by_address = {address: row for part in self.parts for address, row in part.by_address.items()}
 
     def calls(self) -> dict[int, int]:
         """The calls of each function that was called, by its address."""
-        return {address: row.calls for address, row in self._by_address.items() if row.calls}
+        found: dict[int, int] = {}
+        for part in self.parts:
+            counts = part.counts[:]
+            found.update(compress(zip(part.members, counts, strict=True), counts))
+        return found
 
     def put_calls(self, calls: dict[int, int]) -> None:
         """Have counted what `calls` returned."""
-        for address, row in self._by_address.items():
-            row.calls = calls.get(address, 0)
         for part in self.parts:
+            part.counts[:] = [calls.get(address, 0) for address in part.members]
             part.structure.entered_at = part.structure.entered = 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.kernel.tasks import Task
+from armprobe.machine.native.functions import FunctionSet, watch
 from armprobe.probes import GraphCall, Kprobe, Kprobes, Kretprobe, ProbeError, Stage
 
 RUN = 400_000
@@ -66,6 +67,23 @@ def test_counts_beside_probes_and_steps() -> None:
     assert found["kmalloc"] == ordinary.hits > 10
     assert found["kfree"] == hooked.hits > 10
     assert found["slab_round"] == stopping.hits > 1
+
+
+def test_addresses_between_instructions_are_never_called() -> None:
+    """As symbols may have them. They are not mixed up with the functions before and behind them."""
+    guest, kprobes = started()
+    probes = [kprobes.register_kprobe(Kprobe(name, record=False)) for name in CALLS]
+    addresses = [guest.symbols[name].address for name in CALLS]
+    counted = FunctionSet([address + offset for address in addresses for offset in (-2, 0, 1, 3)])
+    watch(guest.core, [counted])
+    guest.run(instructions=RUN)
+    expected = {address: probe.hits for address, probe in zip(addresses, probes, strict=True) if probe.hits}
+    assert len(expected) > 3
+    assert counted.calls() == expected
+    between = FunctionSet([1, 6])
+    watch(guest.core, [between])
+    guest.run(instructions=1000)
+    assert not between.calls()
 
 
 def test_a_snapshot_has_the_counts() -> None:
