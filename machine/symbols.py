@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 
@@ -26,10 +26,11 @@ Kind = Literal["function", "object", "other"]
 
 _KINDS: Final[tuple[Kind, ...]] = ("function", "object", "other")
 _KIND_CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
-_FUNCTION, _OBJECT, _OTHER = range(3)
+FUNCTION, OBJECT, OTHER = range(3)
+"""The kinds of symbols in columns."""
 
 # The type letters of nm(1), which kallsyms keeps: text and weak are code, data and its relatives are objects.
-_LETTERS: Final = {letter: _FUNCTION for letter in "tTwW"} | {letter: _OBJECT for letter in "dDbBrRgGsSvV"}
+_LETTERS: Final = {letter: FUNCTION for letter in "tTwW"} | {letter: OBJECT for letter in "dDbBrRgGsSvV"}
 
 _HEADER: Final = struct.Struct("<4sII")  # magic, number of symbols, bytes of names
 _MAGIC: Final = b"SYM4"
@@ -50,6 +51,15 @@ class Symbol:
     address: int
     size: int
     kind: Kind
+
+
+class Columns(NamedTuple):
+    """Symbols in order of address, as columns that nobody changes. The kinds are FUNCTION, OBJECT or OTHER."""
+
+    names: Sequence[str]
+    addresses: Sequence[int]
+    sizes: Sequence[int]
+    kinds: Sequence[int]
 
 
 class Symbols:
@@ -96,7 +106,7 @@ class Symbols:
             [row[0] for row in ordered],
             array("Q", [row[1] for row in ordered]),
             array("Q", bytes(8 * len(ordered))),
-            bytes([_LETTERS.get(row[2], _OTHER) for row in ordered]),
+            bytes([_LETTERS.get(row[2], OTHER) for row in ordered]),
             end=end,
             areas=areas,
         )
@@ -115,7 +125,7 @@ class Symbols:
         areas: Iterable[tuple[int, int]] | None = None,
     ) -> Symbols:
         """Like the constructor, but takes ownership of columns, sorted by address and without mapping symbols. `kinds`
-        are 0 for a function, 1 for an object, 2 for others."""
+        are FUNCTION, OBJECT or OTHER."""
         symbols = cls()
         symbols._names, symbols._addresses, symbols._sizes, symbols._kinds = names, addresses, sizes, kinds
         symbols._sized = any(sizes)
@@ -202,6 +212,11 @@ class Symbols:
         """The symbols that are in no module, in order of address."""
         return map(self._symbol, range(len(self._names)))
 
+    @property
+    def columns(self) -> Columns:
+        """Those of `own`."""
+        return Columns(self._names, self._addresses, self._sizes, self._kinds)
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.get(name) is not None
 
@@ -277,8 +292,8 @@ class Symbols:
         first = bisect_left(self._addresses, self._addresses[after - 1])
         covering = [index for index in range(first, after) if self._covers(index, address)]
         best = min(covering, key=self._kinds.__getitem__, default=None)
-        if self._sized and (best is None or self._kinds[best] == _OTHER):
-            enclosing = next((i for i in range(first - 1, -1, -1) if self._kinds[i] == _FUNCTION), None)
+        if self._sized and (best is None or self._kinds[best] == OTHER):
+            enclosing = next((i for i in range(first - 1, -1, -1) if self._kinds[i] == FUNCTION), None)
             if enclosing is not None and self._covers(enclosing, address):
                 best = enclosing
         if best is None and any(start <= address < end for start, end in self._areas):

@@ -14,7 +14,7 @@ import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
@@ -29,7 +29,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.native.arguments import ARGUMENTS, argument_ends
 from armprobe.machine.native.call_frames import debug_frame
-from armprobe.machine.symbols import Symbol
+from armprobe.machine.symbols import FUNCTION, OBJECT, OTHER, Columns
 
 if TYPE_CHECKING:
     from armprobe.machine import Machine, Symbols
@@ -43,7 +43,7 @@ _ET_EXEC, _EM_AARCH64 = 2, 183
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_STRTAB, _SHT_NOBITS = 1, 2, 3, 8
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR = 1, 2, 4
 _STB_GLOBAL: Final = 1 << 4
-_INFO: Final = {"function": _STB_GLOBAL | 2, "object": _STB_GLOBAL | 1, "other": _STB_GLOBAL}  # STT_FUNC, _OBJECT
+_INFO: Final = {FUNCTION: _STB_GLOBAL | 2, OBJECT: _STB_GLOBAL | 1, OTHER: _STB_GLOBAL}  # STT_FUNC, STT_OBJECT
 
 _LAST: Final = (1 << 64) - 1  # no section can end after this address
 _DEBUG: Final = "frame", "info", "abbrev", "str", "loclists", "rnglists"
@@ -71,7 +71,7 @@ class _Region:
 class SymbolSources:
     """What a guest's symbol file is made of."""
 
-    symbols: list[Symbol]
+    symbols: Columns
     regions: list[_Region]
     indices: list[int]
     """The number, from 1, of each symbol's region."""
@@ -118,11 +118,8 @@ class SymbolSources:
         why: str,
         named: Sequence[NamedVariable] = (),
     ) -> SymbolSources:
-        symbols = list(table.own())
-        data = [Symbol(each.name, each.address, _size(each), "object") for each in named if each.name not in table]
-        symbols = sorted([*symbols, *data], key=lambda symbol: symbol.address)
+        symbols = _with(table.columns, [each for each in named if each.name not in table])
         regions, indices = _regions(symbols)
-        symbols = _bounded(symbols)
         code = [_code(machine, region, read) if region.is_code else b"" for region in regions]
         variables = [Variable(each.name, each.address, each.type) for each in named if each.type is not None]
         return cls(symbols, regions, indices, code, btf, why, table.to_bytes(), variables)
@@ -141,7 +138,10 @@ def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda rea
     Calls `warn` with the reason if those types cannot be read. Takes one to two seconds for a kernel of 45,000
     functions.
     """
-    starts = sorted({symbol.address for symbol in sources.symbols if symbol.kind == "function"})
+    symbols = sources.symbols._replace(sizes=_sizes(sources.symbols))
+    starts = sorted(
+        {address for address, kind in zip(symbols.addresses, symbols.kinds, strict=True) if kind == FUNCTION}
+    )
     frames = [
         _frames(region, code, starts)
         for region, code in zip(sources.regions, sources.code, strict=True)
@@ -151,12 +151,12 @@ def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda rea
     reason = sources.why_no_types
     try:
         if sources.btf is not None:
-            debug |= debug_sections(sources.btf, _functions(sources), sources.variables)
+            debug |= debug_sections(sources.btf, _functions(symbols, sources), sources.variables)
     except MachineError as error:
         reason = str(error)
     if reason:
         warn(reason)
-    return _elf(sources.symbols, sources.regions, sources.indices, debug)
+    return _elf(symbols, sources.regions, sources.indices, debug)
 
 
 def _size(variable: NamedVariable) -> int:
@@ -167,36 +167,52 @@ def _size(variable: NamedVariable) -> int:
         return POINTER_SIZE
 
 
-def _bounded(symbols: list[Symbol]) -> list[Symbol]:
-    """`symbols`, in which nothing is said to belong to the end of code. 0 would mean an unknown size to gdb."""
-    ends = {symbol.address: symbol for symbol in symbols if symbol.name in _ENDS}
-    for symbol in symbols:
-        if symbol.address in ends and symbol.name not in _ENDS:
-            del ends[symbol.address]  # something begins there
-    return [replace(symbol, size=1) if ends.get(symbol.address) is symbol else symbol for symbol in symbols]
+def _with(symbols: Columns, variables: Sequence[NamedVariable]) -> Columns:
+    """`symbols` and `variables`."""
+    names = [*symbols.names, *(each.name for each in variables)]
+    addresses = [*symbols.addresses, *(each.address for each in variables)]
+    sizes = [*symbols.sizes, *map(_size, variables)]
+    kinds = [*symbols.kinds, *(OBJECT for _ in variables)]
+    rows = sorted(range(len(names)), key=addresses.__getitem__)
+    return Columns(
+        *(list(map(names.__getitem__, rows)), list(map(addresses.__getitem__, rows))),
+        *(list(map(sizes.__getitem__, rows)), list(map(kinds.__getitem__, rows))),
+    )
 
 
-def _functions(sources: SymbolSources) -> dict[str, Function]:
+def _sizes(symbols: Columns) -> Sequence[int]:
+    """The sizes of `symbols`. Nothing is said to belong to the end of code; 0 would mean an unknown size to gdb."""
+    sizes = list(symbols.sizes)
+    ends = {symbols.addresses[row]: row for row, name in enumerate(symbols.names) if name in _ENDS}
+    for name, address in zip(symbols.names, symbols.addresses, strict=True):
+        if address in ends and name not in _ENDS:
+            del ends[address]  # something begins there
+    for row in ends.values():
+        sizes[row] = 1
+    return sizes
+
+
+def _functions(symbols: Columns, sources: SymbolSources) -> dict[str, Function]:
     """The functions whose code is known, by name.
 
     BTF has functions by name only, so a name that several functions have says nothing of any of them.
     """
-    named = [symbol for symbol in sources.symbols if symbol.kind == "function" and symbol.address % 4 == 0]
-    count = Counter(symbol.name for symbol in named)
+    rows = zip(symbols.names, symbols.addresses, symbols.sizes, symbols.kinds, strict=True)
+    named = [(name, address, size) for name, address, size, kind in rows if kind == FUNCTION and address % 4 == 0]
+    count = Counter(name for name, _, _ in named)
     functions: dict[str, Function] = {}
     for region, code in zip(sources.regions, sources.code, strict=True):
         if region.start % 4 or not code:
             continue
         end = region.start + len(code) // 4 * 4
-        here = [symbol for symbol in named if region.start <= symbol.address < end]
-        starts = sorted({symbol.address - region.start for symbol in here})
+        here = [row for row in named if region.start <= row[1] < end]
+        starts = sorted({address - region.start for _, address, _ in here})
         index = {start: number for number, start in enumerate(starts)}
         ends = argument_ends(code, starts)
-        for symbol in here:
-            if count[symbol.name] == 1:
-                at = index[symbol.address - region.start] * ARGUMENTS
-                size = min(symbol.size, end - symbol.address)
-                functions[symbol.name] = Function(symbol.address, size, ends[at : at + ARGUMENTS])
+        for name, address, size in here:
+            if count[name] == 1:
+                at = index[address - region.start] * ARGUMENTS
+                functions[name] = Function(address, min(size, end - address), ends[at : at + ARGUMENTS])
     return functions
 
 
@@ -219,13 +235,15 @@ def _code(machine: Machine, region: _Region, read: Callable[[int, int], bytes]) 
         return b""
 
 
-def _elf(symbols: list[Symbol], regions: list[_Region], indices: list[int], debug: Mapping[str, bytes]) -> bytes:
-    """An executable with `symbols`, which are in order of address, and the sections `debug` by their names."""
-    names = [symbol.name.encode("utf-8", "surrogateescape") + b"\0" for symbol in symbols]
+def _elf(symbols: Columns, regions: list[_Region], indices: list[int], debug: Mapping[str, bytes]) -> bytes:
+    """An executable with `symbols` and the sections `debug` by their names."""
+    names = [name.encode("utf-8", "surrogateescape") + b"\0" for name in symbols.names]
     offsets = accumulate(map(len, names), initial=1)
     entries = [
-        _SYMBOL.pack(offset, _INFO[symbol.kind], 0, index, symbol.address, symbol.size)
-        for symbol, offset, index in zip(symbols, offsets, indices, strict=False)  # the last offset is the end's
+        _SYMBOL.pack(offset, _INFO[kind], 0, index, address, size)
+        for offset, index, _, address, size, kind in zip(
+            offsets, indices, *symbols, strict=False
+        )  # one offset is the end's
     ]
     table = bytes(_SYMBOL.size) + b"".join(entries)
     strings = b"\0" + b"".join(names)
@@ -267,24 +285,25 @@ def _nobits(region: _Region) -> bytes:
     return _section(name, _SHT_NOBITS, _SHF_ALLOC | flags, region.start, _HEADER.size, size, 0, 0, 1, 0)
 
 
-def _regions(symbols: list[Symbol]) -> tuple[list[_Region], list[int]]:
+def _regions(symbols: Columns) -> tuple[list[_Region], list[int]]:
     """Divide the address space into regions of code and data, with the number, from 1, of each symbol's region.
 
     gdb takes a symbol for code or data by its section. Sections must not overlap. Large gaps belong to no region.
     """
     regions: list[_Region] = []
     indices = []
-    is_code = True
-    for symbol in symbols:
-        if symbol.kind != "other":  # a label is of the kind around it
-            is_code = symbol.kind == "function"
-        if not regions or regions[-1].is_code is not is_code or symbol.address - regions[-1].end >= _GAP:
-            if regions:
-                regions[-1].end = min(regions[-1].end, symbol.address)
-            regions.append(_Region(is_code, symbol.address, symbol.address))
-        size = symbol.size if symbol.size <= _LARGEST else 0  # a larger size only says that nothing follows soon
-        regions[-1].end = max(regions[-1].end, min(symbol.address + size, _LAST))
+    region, is_code = None, True
+    for address, size, kind in zip(symbols.addresses, symbols.sizes, symbols.kinds, strict=True):
+        if kind != OTHER:  # a label is of the kind around it
+            is_code = kind == FUNCTION
+        if region is None or region.is_code is not is_code or address - region.end >= _GAP:
+            if region is not None:
+                region.end = min(region.end, address)
+            region = _Region(is_code, address, address)
+            regions.append(region)
+        end = address + size if size <= _LARGEST else address  # a larger size only says that nothing follows soon
+        region.end = max(region.end, min(end, _LAST))
         indices.append(len(regions))
     if len(regions) > _MOST_REGIONS:
-        return [_Region(True, symbols[0].address, max(region.end for region in regions))], [1] * len(symbols)
+        return [_Region(True, symbols.addresses[0], max(region.end for region in regions))], [1] * len(indices)
     return regions, indices
