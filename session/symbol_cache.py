@@ -3,7 +3,8 @@
 
 In the cache, a file's name is a digest of what it is made of: the guest's symbols, code and types, and the code that
 makes it. So it serves every guest that runs the same kernel, and no other one. A digest of its content follows the
-content.
+content. An armprobe whose own files have changed since it was started, as by an upgrade, leaves the cache alone: nobody
+can tell any more what code it runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import io
 import logging
 import os
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -36,7 +38,9 @@ _FOLDER: Final = "symbols"  # in the user's cache
 _MOST_FILES: Final = 16  # of 10 MB for a distribution's kernel
 _LARGEST: Final = 256 << 20  # bytes
 _DIGEST: Final = 32  # bytes
+_ROOT: Final = Path(__file__).parent.parent
 _MAKERS: Final = "session/symbol_file.py", "kernel"
+_LOADED: Final = time.time()
 
 
 class SymbolFile:
@@ -70,30 +74,37 @@ class SymbolFile:
         if self._made is not None and self._made[0] is symbols:
             return self._made[1]
         sources = self._gather()
-        key = sha256(sources.digest() + _makers()).digest()
-        made, self.path = _cached(key), _path(key)
+        makers = _makers()
+        key = None if makers is None else sha256(sources.digest() + makers).digest()
+        made = _cached(key) if key else None
+        self.path = _path(key) if key and made is not None else None
         if made is None:
-            self.path = None
             reasons: list[str] = []
             made = symbol_file(sources, reasons.append)
             for reason in reasons:
                 self._warn(reason)
             if reasons:
                 return made
-            self.path = _keep(key, made)
+            if key:
+                self.path = _keep(key, made)
         self._made = symbols, made
         return made
 
 
 @functools.cache
-def _makers() -> bytes:
-    """A digest of the code that makes symbol files."""
-    root = Path(__file__).parent.parent
+def _makers() -> bytes | None:
+    """A digest of the code that makes symbol files; None if its files have changed since they were loaded."""
     digest = sha256(CORE_SOURCES.encode())
-    for name in _MAKERS:
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else (path,):
-            digest.update(file.read_bytes())
+    try:
+        for name in _MAKERS:
+            path = _ROOT / name
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else (path,):
+                if file.stat().st_ctime > _LOADED:
+                    raise FileNotFoundError(f"{file} is a later one")
+                digest.update(file.read_bytes())
+    except OSError as error:
+        log.info("armprobe's own files have changed since it was started, so its symbol files are not kept: %s", error)
+        return None
     return digest.digest()
 
 

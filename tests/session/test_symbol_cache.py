@@ -142,6 +142,29 @@ def test_other_code_makes_another_file(
     assert len(made) == len(list(folder.iterdir())) == 2
 
 
+@pytest.mark.parametrize("later", ["no files", "other files"])
+def test_an_upgrade_leaves_the_cache_to_later_processes(
+    folder: Path, made: list[SymbolSources], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """What this process makes is not made by the code that is there now."""
+    root = tmp_path / "installed"
+    if later == "other files":
+        for name in "session/symbol_file.py", "kernel/types.py":
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("# of the next version")
+    monkeypatch.setattr(symbol_cache, "_ROOT", root)
+    symbol_cache._makers.cache_clear()
+    try:
+        file = SymbolFile(STARTED, lambda: SymbolSources.of(STARTED))
+        content = file.read()
+        assert file.read() == content == symbol_file(SymbolSources.of(STARTED))
+    finally:
+        symbol_cache._makers.cache_clear()
+    assert file.path is None
+    assert not folder.exists()
+    assert len(made) == 1
+
+
 def test_the_oldest_are_deleted(folder: Path) -> None:
     folder.mkdir(parents=True)
     for age in range(40):
