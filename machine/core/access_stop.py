@@ -53,10 +53,12 @@ class AccessStop(Generic[T]):
         self._written: tuple[tuple[int, int, int], list[tuple[int, bytes]]] = (0, 0, 0), []
 
     def begin(self) -> None:
-        """There are memory hooks from now on. The translated code is dropped."""
+        """There are memory hooks from now on. Code translated without them is not executed meanwhile."""
+        if not self._users:
+            self._core.native.watch(True)
+            self._core.set_code_aside()
         self._users += 1
-        self._core.native.watch(True)
-        self._core.forget_translations()
+        self._core.forget_addresses()
 
     def end(self) -> None:
         """Undo a `begin`."""
@@ -66,7 +68,8 @@ class AccessStop(Generic[T]):
             for hook in self._hooks.values():
                 hook.remove()
             self._hooks.clear()
-        self._core.forget_translations()
+            self._core.take_code_up()
+        self._core.forget_addresses()
 
     def follow(self, code: bytes, address: int) -> bool:
         """Hook the instructions in new `code` that the engine does in one function of its own.
@@ -176,8 +179,7 @@ class AccessStop(Generic[T]):
         self._core.context.store()
         for physical, data in undo.before:
             self._bus.write(physical, data)
-        if undo.before:
-            self._core.forget_translations()  # the memory may be a page table
+            self._core.forget_physical(physical, len(data))
         return why
 
 

@@ -9,6 +9,7 @@ finds them, and copies of the context otherwise.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import os
@@ -26,13 +27,14 @@ from .pstate import DAIF, EL1H
 from .sysregs import SYSTEM_REGISTERS
 
 _BASE = 0x4000_0000
-_BRK_1234, _BRANCH_SELF = brk(0x1234), 0x14000000
+_BRK_1234, _BRANCH_SELF, _BRANCH_NEXT = brk(0x1234), 0x14000000, 0x14000001
 _LDXP_X2_X3_X0 = 0xC87F0C02
 _ARM_BREAKPOINT = 0xD5100080, 0xD51000A1  # msr dbgbvr0_el1, x0; msr dbgbcr0_el1, x1
 _DISARM_BREAKPOINT = 0xD51000BF  # msr dbgbcr0_el1, xzr
 _SYNDROME_BRK_1234 = 0xF2001234  # EC 0x3C (BRK from AArch64), IL, comment 0x1234: Arm ARM, ESR_EL1
 _SEARCH_BYTES = 0x1000  # bytes of the engine's structure searched for pointers
 _OBJECT_BYTES = 0x1_0000  # bytes of an object searched for the registers
+_UNASSIGNED = (1 << 64) - 1  # two indices of -1
 _EL1H_MASKED = DAIF | EL1H
 
 _SYSTEM_REGISTERS = (
@@ -80,6 +82,9 @@ class Layout:
     live: tuple[int, int] | None
     """Where the CPU keeps these bytes: the offset in the engine's structure of a pointer, and what to add to it to get
     the address from which the other offsets count. None if that was not found."""
+    generation: int | None
+    """The number under which code is translated: the engine executes none that was translated under another one.
+    None if that was not found."""
 
 
 def _failed(what: str) -> MachineError:
@@ -228,6 +233,57 @@ def _words(data: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(data) // 8}Q", data[: len(data) // 8 * 8])
 
 
+def _find_generation(engine: unicorn.Uc, live: tuple[int, int] | None) -> int | None:
+    """See `Layout.generation`. `engine` has executed code.
+
+    It is the mask of QEMU's trace events that are on, which Unicorn has none of: `trace_vcpu_dstate` is part of what
+    a block of code is looked up by (qemu/accel/tcg/cpu-exec.c). The structure of the CPU, which precedes the registers,
+    has in a row: u64 trace_dstate; i32 cpu_index, cluster_index, both unassigned; u32 halted, can_do_io; i32
+    exception_index; and, aligned, a pointer to the engine (qemu/include/hw/core/cpu.h).
+    """
+    if live is None:
+        return None
+    pointer, delta = live
+    handle = engine_handle(engine)
+    cpu = ctypes.c_uint64.from_address(handle + pointer).value
+    words = _words(ctypes.string_at(cpu, delta))
+    found = [
+        8 * at - delta
+        for at in range(len(words) - 4)
+        if words[at + 4] == handle and words[at : at + 2] == (0, _UNASSIGNED)
+    ]
+    return found[0] if len(found) == 1 and _separates(engine, cpu + delta + found[0]) else None
+
+
+def _separates(engine: unicorn.Uc, address: int) -> bool:
+    """Whether the number at that address separates code as `Layout.generation` says."""
+    generation, translated = ctypes.c_uint64.from_address(address), 0
+
+    def on_translation(*_: object) -> None:
+        nonlocal translated
+        translated += 1
+
+    def translations(number: int) -> int:
+        """How many blocks are translated to execute three."""
+        nonlocal translated
+        translated, generation.value = 0, number
+        engine.emu_start(_BASE, 0)
+        return translated
+
+    engine.mem_write(_BASE, struct.pack("<3I", _BRANCH_NEXT, _BRANCH_NEXT, _BRK_1234))
+    engine.ctl_flush_tb()
+    hooks = [
+        engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, on_translation),
+        engine.hook_add(unicorn.UC_HOOK_INTR, lambda engine, *_: engine.emu_stop()),
+    ]
+    try:
+        return [translations(number) for number in (0, 0, 1, 0, 1)] == [3, 0, 3, 0, 0]
+    finally:
+        generation.value = 0
+        for hook in hooks:
+            engine.hook_del(hook)
+
+
 def _find_exclusive_monitor(engine: unicorn.Uc) -> int:
     """The offset of the address that a load exclusive marks. The two doublewords read at that address follow it."""
     address, values = _BASE + 0x800, (0x7A11_0000_0000_0001, 0x7A22_0000_0000_0002)
@@ -288,6 +344,7 @@ def calibrate(model: str) -> Layout:
     pstate = _find_pstate(engine)
     syndrome = _find_syndrome(engine)
     exclusive, end = _find_exclusive_monitor(engine), _find_end(engine, x + 32 * 8)
+    live = _find_live(engine, new_engine(model), x)
     context = _context(engine)
     start = len(context) - int.from_bytes(context[:8], "little")  # a context begins with the size of its content
     if not 8 <= start <= x:
@@ -301,7 +358,8 @@ def calibrate(model: str) -> Layout:
         fault_address=syndrome + 8,  # {u32 syndrome; u32 fsr; u64 vaddress; u32 target_el}
         v=v,
         v_stride=v_stride,
-        live=_find_live(engine, new_engine(model), x),
+        live=live,
+        generation=_find_generation(engine, live),
         **pstate,
         **system,
     )

@@ -89,6 +89,8 @@ class Core:
         self.runs = 0  # how often `run` has been called
         self._forgotten: set[int] = set()  # physical pages; see `forget_soon`
         self._all_forgotten = False  # likewise, all memory
+        self._generations = 0  # of translated code that were begun, besides the first
+        self._aside = False  # whether the first is not executed
         self.thread = 0  # the thread that runs the machine, 0 for none
         self.changes = 0  # the number of runs, and of writes to its registers from outside
         self.context.load()
@@ -301,6 +303,35 @@ class Core:
         """Drop all translated code."""
         self.refuse_other_threads()
         self.engine.ctl_flush_tb()
+
+    def set_code_aside(self) -> None:
+        """Execute no code translated so far, until `take_code_up`. What the guest changes is dropped there, too."""
+        self.refuse_other_threads()
+        if self.running or self.layout.generation is None:  # blocks that are linked do not ask for the generation
+            self.forget_all()
+        else:
+            self._aside = True
+            self._begin_generation()
+
+    def _begin_generation(self) -> None:
+        self._generations += 1
+        self.native.use_generation(self._generations)
+
+    def renew_code(self) -> None:
+        """Execute no code translated so far, and drop it, except what was set aside."""
+        if self._aside:
+            self._begin_generation()
+        else:
+            self.forget_all()
+
+    def take_code_up(self) -> None:
+        """Undo `set_code_aside`: execute none of the code translated since."""
+        self.refuse_other_threads()
+        if self.running or not self._aside:
+            self.forget_all()
+        if self._aside:
+            self._aside = False
+            self.native.use_generation(0)
 
     def forget_soon(self, address: int, size: int) -> None:
         """Like `forget_physical`; in a device's callback at the end of the instruction that accesses the device."""

@@ -43,6 +43,7 @@ _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
+_USE_GENERATION: Final = function("armprobe_use_generation", None, _CORE, ctypes.c_uint64)
 _HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
 _FUNCTIONS: Final = (
@@ -81,6 +82,8 @@ class NativeEngine:
         unused.op0, unused.op1, unused.crn, unused.crm, unused.op2 = 3, 4, 13, 0, 2
         if not context.copy and hasattr(UNICORN, _REBUILD):
             state.rebuild, state.cpu = _address(getattr(UNICORN, _REBUILD)), context.address + core.layout.start
+        if core.layout.generation is not None:
+            state.generation = context.address + core.layout.generation
         self._check(_START(self._at))
 
     @property
@@ -222,6 +225,10 @@ class NativeEngine:
     def refresh(self) -> None:
         """See `Core.refresh`."""
         _REFRESH(self._at)
+
+    def use_generation(self, generation: int) -> None:
+        """Between two runs: execute only code that is translated, or was, while this was the generation. 0 at first."""
+        _USE_GENERATION(self._at, generation)
 
     def signal(self, signal: Signal) -> None:
         """Before a run: the GIC's signal. The run ends as soon as PSTATE does not mask it."""

@@ -154,11 +154,13 @@ class RegisterAccess:
 
     def watch_found(self) -> None:
         """After a run: hook the accesses that ended it."""
-        if self._found or self._again:
+        if self._found:
             self.watch(self._found)
             self._found.clear()
-            self._again = False
             self._core.forget_all()
+        elif self._again:
+            self._core.renew_code()
+        self._again = False
 
     def trapped(self, context: Context, syndrome: int) -> bool:
         """Do a trapped access (ESR_EL1, ISS of class 0x18) of EL0 if it is allowed. Returns whether it was done."""

@@ -283,6 +283,13 @@ ARMPROBE_EXPORT int armprobe_run(struct core *core, uint64_t now, uint64_t pc, u
     return error;
 }
 
+/* Between two runs: execute only code that is translated, or was, under this number. */
+ARMPROBE_EXPORT void armprobe_use_generation(struct core *core, uint64_t generation)
+{
+    *core->generation = generation;
+    memset(core->stepped, 0, sizeof core->stepped);
+}
+
 ARMPROBE_EXPORT int armprobe_start(struct core *core)
 {
     size_t hook;

@@ -296,6 +296,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(char *, registers) /* of the CPU, or of `copy`: the layout's offsets are from here */ \
     FIELD(void *, copy) /* a context that hooks load and store, where the CPU's own registers were not found */ \
     FIELD(void *, cpu) /* the argument of `rebuild` */ \
+    FIELD(uint64_t *, generation) /* code is executed only while this is as it was at its translation; NULL: not known */ \
     FIELD(const char *, ram) /* where the host has the machine's memory, and where that is in the guest: */ \
     FIELD(uint64_t, ram_base) \
     FIELD(uint64_t, ram_size) /* in bytes, 0 for none */ \

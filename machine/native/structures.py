@@ -38,6 +38,7 @@ class NativeCore(ctypes.Structure):
     registers: int
     copy: int
     cpu: int
+    generation: int
     ram: int
     ram_base: int
     ram_size: int

@@ -219,3 +219,18 @@ def test_what_cannot_be_watched(address: int, size: int, bare: Callable[..., Mac
     with pytest.raises(MachineError, match="be watched"):
         guest.watchpoints.add("write", address, size)
     assert not guest.watchpoints
+
+
+def test_one_of_two_is_removed(bare: Callable[..., Machine]) -> None:
+    """The engine goes on to look for the other at each access, though it knows the page from the write before."""
+    guest = bare(f"""
+        {MMU}
+        ldr x0, ={DATA + (2 << 20):#x}
+        1: str x1, [x0, #256]; str x1, [x0]; b 1b""")
+    map_data(guest, NEVER_EXECUTED)
+    guest.run(instructions=30)
+    for offset in (0, 1024):
+        guest.watchpoints.add("write", DATA + (2 << 20) + offset, 8)
+    guest.watchpoints.remove("write", DATA + (2 << 20) + 1024, 8)
+    stop = guest.run(instructions=30)
+    assert stop.reason is StopReason.WATCHPOINT
