@@ -242,6 +242,12 @@ class Checkpoints:
                 return False
         return True
 
+    def is_unchanged(self, pages: list[int]) -> bool:
+        """The same since the checkpoint that was last taken or restored."""
+        return self._exact and not any(
+            first + page in pages for first, memory in self._memories for page in memory.changed()
+        )
+
     def drop(self, checkpoint: Checkpoint) -> None:
         """Free what only this checkpoint needs; it cannot be restored any more. Does nothing if it is dropped."""
         checkpoint.dropped = True

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _WAYS: Final = 500, 5_000, 50_000  # instructions: some seconds
 _PIECES: Final = 8  # into which the way between two checkpoints is divided
-_WATCHED: Final = 100_000  # instructions, some 100 ms: most of that is to translate code again, for the hooks on memory
-_IN_VAIN: Final = 4  # pieces watched without a write, after which the page is taken to be written all the time
+_WATCHED: Final = 20_000  # instructions, up to 20 ms: most of that is to translate their code for the hooks on memory
+_LONGER: Final = 4  # times as long is the next piece, if a page was written in one and nothing at the address
 Holds = Callable[["Machine"], object]
 Looked = Callable[[int], None]
 REPORTED: Final = StopReason.BREAKPOINT, StopReason.WATCHPOINT, StopReason.PROBE
@@ -361,63 +361,92 @@ class _Watcher:
 
 def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
     """The first write to any of `size` bytes at virtual `address`, as the guest maps it now, up to this position."""
-    limit = timeline.position
+    limit, position = timeline.position, timeline.start
     watcher = _Watcher(timeline, machine, address, size, first=True)
-    watcher.limit = limit
-    with timeline.excursion(), watcher:
-        for _ in from_start(timeline, limit):
-            if watcher.last is not None:
-                break
+    with timeline.excursion():
+        with _WriteSearch(timeline, machine, watcher) as search:
+            while watcher.last is None and position < limit:
+                kept = _last_kept(timeline, position + 1)
+                assert kept is not None
+                following = [each.position for each in timeline.kept_before(limit) if each.position > position]
+                end = min(following, default=limit)
+                if search.looks(kept, end, end):
+                    position = end
         return watcher.found(timeline, machine)
 
 
 def last_write(timeline: Timeline, machine: Machine, address: int, size: int) -> Write | None:
-    """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position.
-
-    The engine is slow while it watches memory, so parts of the history are left out in which nothing has written to a
-    page of those bytes. The others are divided before, as long as that leaves something out.
-    """
-    limit = timeline.position
-    watcher, in_vain = _Watcher(timeline, machine, address, size), 0
+    """The last write to any of `size` bytes at virtual `address`, as the guest maps it now, before this position."""
+    before = limit = timeline.position
+    watcher = _Watcher(timeline, machine, address, size)
     with timeline.excursion():
-        with contextlib.ExitStack() as watching:
-            while watcher.last is None and (kept := _last_kept(timeline, limit)) is not None:
-                if _is_untouched(timeline, machine, kept, limit, watcher.pages):
-                    in_vain = 0
-                else:
-                    if in_vain < _IN_VAIN and limit - kept.position > 2 * _least_watched(timeline):
-                        watching.close()
-                        if _divide(timeline, kept, limit):
-                            continue
-                    if not watcher.watches:
-                        watching.enter_context(watcher)
-                    watcher.limit = limit
-                    timeline.restore_kept(kept)
-                    timeline.replay_to(limit)
-                    in_vain += 1
-                limit = kept.position
+        with _WriteSearch(timeline, machine, watcher) as search:
+            while watcher.last is None and (kept := _last_kept(timeline, before)) is not None:
+                if search.looks(kept, before, limit):
+                    before = limit = kept.position
         return watcher.found(timeline, machine)
 
 
-def _least_watched(timeline: Timeline) -> int:
-    """The instructions of the pieces that are not divided any more."""
-    return max(1, min(_WATCHED, timeline.pacing.spacing // _PIECES))
+class _WriteSearch:
+    """Watches the ways between checkpoints in which a page was written.
 
+    The engine is slow while it watches memory, so a way in which nothing has written to a page of the watched bytes is
+    left out. The others are divided before, as long as that leaves something out. A page that is written all the time
+    is watched in longer and longer pieces.
+    """
 
-def _is_untouched(timeline: Timeline, machine: Machine, kept: Kept, limit: int, pages: list[int]) -> bool:
-    """Whether it is known that nothing has written to these pages between the checkpoint and `limit`."""
-    after = _last_kept(timeline, limit + 1)
-    if after is None or after.position != limit or after.checkpoint is None:
-        return False
-    return machine.checkpoints.is_untouched(pages, kept.position, kept.checkpoint, after.checkpoint)
+    def __init__(self, timeline: Timeline, machine: Machine, watcher: _Watcher) -> None:
+        self._timeline, self._machine, self._watcher = timeline, machine, watcher
+        self._shortest = self._least = max(1, min(_WATCHED, timeline.pacing.spacing // _PIECES))
+        self._unchanged: tuple[int, int] | None = None  # a way in which the pages are known to be as they were
+        self._watching = contextlib.ExitStack()
 
+    def __enter__(self) -> _WriteSearch:
+        return self
 
-def _divide(timeline: Timeline, kept: Kept, limit: int) -> bool:
-    """Take checkpoints between one and `limit`. Returns whether there are any now."""
-    way = limit - kept.position
-    pieces = min(_PIECES, way // _least_watched(timeline))
-    timeline.restore_kept(kept)
-    for number in range(1, pieces):
-        timeline.replay_to(kept.position + way * number // pieces)
-        timeline.take()
-    return _last_kept(timeline, limit) is not kept
+    def __exit__(self, *_: object) -> None:
+        self._watching.close()
+
+    def looks(self, kept: Kept, end: int, limit: int) -> bool:
+        """Look for writes from a checkpoint to the position `end`, where the next one is. False if it was divided."""
+        way = end - kept.position
+        if self._is_untouched(kept, end):
+            if way > self._least:
+                self._least = self._shortest
+            return True
+        if way > 2 * self._least and self._divide(kept, end, limit):
+            return False
+        if not self._watcher.watches:
+            self._watching.enter_context(self._watcher)
+        self._watcher.limit = limit
+        self._timeline.restore_kept(kept)
+        self._timeline.replay_to(limit)
+        self._least *= _LONGER
+        return True
+
+    def _is_untouched(self, kept: Kept, end: int) -> bool:
+        """Whether it is known that nothing has written to the pages between the checkpoint and the one at `end`."""
+        if self._unchanged == (kept.position, end):
+            return True
+        after = _last_kept(self._timeline, end + 1)
+        if after is None or after.position != end or after.checkpoint is None:
+            return False
+        pages = self._watcher.pages
+        return self._machine.checkpoints.is_untouched(pages, kept.position, kept.checkpoint, after.checkpoint)
+
+    def _divide(self, kept: Kept, end: int, limit: int) -> bool:
+        """Take checkpoints between one and `end`. Returns whether there are any now."""
+        self._watching.close()
+        timeline, way = self._timeline, end - kept.position
+        pieces = min(_PIECES, way // self._least)
+        timeline.restore_kept(kept)
+        for number in range(1, pieces):
+            timeline.replay_to(kept.position + way * number // pieces)
+            timeline.take()
+        last = _last_kept(timeline, end)
+        if last is None or last is kept:
+            return False
+        timeline.replay_to(limit)
+        if self._machine.checkpoints.is_unchanged(self._watcher.pages):
+            self._unchanged = last.position, end
+        return True

@@ -270,6 +270,28 @@ def test_a_write_from_outside_is_found(demo: Machine) -> None:
     assert demo.timeline.last_write(address, 4) == Write(at, None, address, 4, int.from_bytes(b"1234", "little"))
 
 
+def test_little_is_watched_for_a_write(bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is watched for some ten thousand instructions, of a million."""
+    guest = bare("""
+        ldr x0, =0x40200000; movz x1, #200, lsl #16
+        1: subs x1, x1, #1; b.ne 1b; store: str x1, [x0]; movz x1, #200, lsl #16; b 1b""")
+    guest.run(instructions=1_000_000)
+    guest.registers["x1"] = 1
+    guest.run(instructions=1_000_000)
+    replay, watched = guest.timeline.replay_to, [0]
+
+    def replay_to(position: int, leaving: bool = False) -> None:
+        before = guest.instructions
+        replay(position, leaving)
+        watched[0] += (guest.instructions - before) * guest.core.native.state.watching
+
+    monkeypatch.setattr(guest.timeline, "replay_to", replay_to)
+    for look in (guest.timeline.last_write, guest.timeline.first_write):
+        watched[0] = 0
+        assert look(0x4020_0000, 8) == Write(1_000_002, guest.symbols["store"].address, 0x4020_0000, 8, 0)
+        assert 0 < watched[0] <= 50_000
+
+
 def test_a_call_in_the_past_leaves_no_trace(demo: Machine) -> None:
     demo.run(instructions=30_000)
     call(demo)
