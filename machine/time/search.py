@@ -370,7 +370,7 @@ def first_write(timeline: Timeline, machine: Machine, address: int, size: int) -
                 assert kept is not None
                 following = [each.position for each in timeline.kept_before(limit) if each.position > position]
                 end = min(following, default=limit)
-                if search.looks(kept, end, end):
+                if search.looks(kept, end, min(end + 1, limit)):
                     position = end
         return watcher.found(timeline, machine)
 
@@ -383,7 +383,7 @@ def last_write(timeline: Timeline, machine: Machine, address: int, size: int) ->
         with _WriteSearch(timeline, machine, watcher) as search:
             while watcher.last is None and (kept := _last_kept(timeline, before)) is not None:
                 if search.looks(kept, before, limit):
-                    before = limit = kept.position
+                    before, limit = kept.position, kept.position + 1
         return watcher.found(timeline, machine)
 
 
@@ -408,7 +408,10 @@ class _WriteSearch:
         self._watching.close()
 
     def looks(self, kept: Kept, end: int, limit: int) -> bool:
-        """Look for writes from a checkpoint to the position `end`, where the next one is. False if it was divided."""
+        """Look for writes from a checkpoint to the position `end`, where the next one is. False if it was divided.
+
+        What entered at `end` before that checkpoint is found if `limit` is behind `end`.
+        """
         way = end - kept.position
         if self._is_untouched(kept, end):
             if way > self._least:

@@ -270,6 +270,21 @@ def test_a_write_from_outside_is_found(demo: Machine) -> None:
     assert demo.timeline.last_write(address, 4) == Write(at, None, address, 4, int.from_bytes(b"1234", "little"))
 
 
+def test_a_write_from_outside_is_found_before_a_checkpoint_at_its_position(demo: Machine) -> None:
+    address = demo.registers.sp - 1024
+    for data in (b"12345678", b"abcdefgh"):
+        demo.run(instructions=1000)
+        demo.memory.write(address, data)
+        demo.timeline.take()
+        written = Write(demo.instructions, None, address, 4, int.from_bytes(data[:4], "little"))
+        if data[:1] == b"1":
+            first = written
+    demo.run(instructions=1000)
+    assert demo.timeline.last_write(address, 4) == written
+    demo.run(instructions=1000)
+    assert demo.timeline.first_write(address, 4) == first
+
+
 def test_little_is_watched_for_a_write(bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is watched for some ten thousand instructions, of a million."""
     guest = bare("""
