@@ -121,6 +121,8 @@ class Watchpoints:
             first = virtual + at - physical
             if not self.enabled or self._stop.pending:
                 return
+            if self._core.machine.scratch.is_extra(self._core.load().pc):
+                return  # a trampoline's frame: the guest has no such access, and what was there is put back
             if self._dispatcher.ends_soon:  # a slice with many watched accesses is slow
                 self._core.limit(0)
             if access == unicorn.UC_MEM_WRITE and (whole := self._stop.written_whole()) is not None:

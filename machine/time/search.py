@@ -324,6 +324,8 @@ class _Watcher:
     def _written(self, piece: tuple[int, int, int], at: int, width: int, value: int) -> None:
         virtual, physical, length = piece
         whole = self._core.access_stop.written_whole()  # loads the context
+        if self._machine.scratch.is_extra(self._core.context.pc):
+            return  # a trampoline's frame: what was there is put back
         if whole is not None:
             at, data = at // BLOCK * BLOCK | whole[0] % BLOCK, whole[1]
             width, value = len(data), int.from_bytes(data, "little")
