@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
@@ -28,6 +29,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("function", "object", "other")
 _KIND_CODES: Final = {kind: code for code, kind in enumerate(_KINDS)}
 FUNCTION, OBJECT, OTHER = range(3)
 """The kinds of symbols in columns."""
+_BY_ADDRESS: Final = attrgetter("address")
 
 # The type letters of nm(1), which kallsyms keeps: text and weak are code, data and its relatives are objects.
 _LETTERS: Final = {letter: FUNCTION for letter in "tTwW"} | {letter: OBJECT for letter in "dDbBrRgGsSvV"}
@@ -79,7 +81,7 @@ class Symbols:
         `areas` are the starts and ends of the guest's code and data. With them, a symbol does not extend beyond its
         area, and has no size outside of all areas, such as a linker's symbol for the end of something.
         """
-        rows = sorted((s for s in symbols if not MAPPING_SYMBOL.match(s.name)), key=lambda symbol: symbol.address)
+        rows = sorted((s for s in symbols if not MAPPING_SYMBOL.match(s.name)), key=_BY_ADDRESS)
         self._names = [row.name for row in rows]
         self._addresses = array("Q", (row.address for row in rows))
         self._sizes = array("Q", (row.size for row in rows))
@@ -206,7 +208,7 @@ class Symbols:
         return len(self._names) + sum(map(len, self.modules.values()))
 
     def __iter__(self) -> Iterator[Symbol]:
-        return heapq.merge(self.own(), *self.modules.values(), key=lambda symbol: symbol.address)
+        return heapq.merge(self.own(), *self.modules.values(), key=_BY_ADDRESS)
 
     def own(self) -> Iterator[Symbol]:
         """The symbols that are in no module, in order of address."""
@@ -331,7 +333,9 @@ class Symbols:
     def search(self, pattern: str) -> list[Symbol]:
         """The symbols whose names match a pattern such as "*alloc*" (`fnmatch`), in order of address."""
         matches = re.compile(fnmatch.translate(pattern)).match
-        return [symbol for symbol in self if matches(symbol.name)]
+        own = [self._symbol(index) for index, name in enumerate(self._names) if matches(name)]
+        modules = (module.search(pattern) for module in self.modules.values())
+        return list(heapq.merge(own, *modules, key=_BY_ADDRESS))
 
     def functions(self) -> Iterator[Symbol]:
         """The functions, in order of address."""

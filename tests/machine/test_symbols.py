@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Symbols by name and address, against the plainest search there is."""
 
+import fnmatch
 import pickle
 import time
 
@@ -116,6 +117,20 @@ def test_functions_are_listed_by_address(rows: list[Symbol]) -> None:
         (row.name, row.address) for row in rows if row.kind == "function"
     )
     assert [f.address for f in functions] == sorted(f.address for f in functions)
+
+
+@given(ROWS, ROWS, st.text("abc*?[]!", max_size=4))
+def test_a_search_finds_the_names_that_match_by_address(
+    rows: list[Symbol], module_rows: list[Symbol], pattern: str
+) -> None:
+    """In modules, too. fnmatchcase() says which names match; at one address the order is that of the symbols."""
+    symbols = Symbols(rows)
+    symbols.modules = {"abc": Symbols(module_rows)}
+    found = symbols.search(pattern)
+    assert found == [each for each in symbols if fnmatch.fnmatchcase(each.name, pattern)]
+    assert sorted((each.name, each.address) for each in found) == sorted(
+        (row.name, row.address) for row in rows + module_rows if fnmatch.fnmatchcase(row.name, pattern)
+    )
 
 
 @given(ROWS, st.integers(0, 2**64 - 1))
