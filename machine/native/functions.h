@@ -63,7 +63,7 @@
     FIELD(uint64_t, start) /* the address that the map's first bit is about */ \
     FIELD(uint64_t, size) /* the bytes of text that it covers */ \
     FIELD(const uint8_t *, map) /* followed by 8 bytes of 0 */ \
-    FIELD(const uint32_t *, before) /* for each 64 bits of the map, the number of functions before them */ \
+    FIELD(const uint32_t *, before) /* for each 64 bits of the map with functions, the number of those before them */ \
     FIELD(uint64_t *, calls) /* of each function, by address */ \
     FIELD(uint64_t, entered) /* the function entered last */ \
     FIELD(uint64_t, entered_at) /* and the guest's instructions before it: a block may be begun twice */ \

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, compress, pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING, Final
 
 from .binding import link, structure
@@ -93,15 +93,14 @@ class _Part:
     def __init__(self, members: Sequence[int], graph: int) -> None:
         start = members[0] & ~31
         size = members[-1] + 4 - start
-        bits, numbers = bytearray(size // 32 + 1 + 8), [0] * (size // 256 + 1)
-        for address in members:
-            word = (address - start) // 4
+        bits, before = bytearray(size // 32 + 1 + 8), (ctypes.c_uint32 * (size // 256 + 1))()
+        for number in range(len(members) - 1, -1, -1):
+            word = (members[number] - start) // 4
             bits[word // 8] |= 1 << word % 8
-            numbers[word // 64] += 1
-        self.members = members
+            before[word // 64] = number  # the lowest there is the last
+        self.members, self._before = members, before
         self.counts = (ctypes.c_uint64 * len(members))()
         self._map = (ctypes.c_uint8 * len(bits)).from_buffer(bits)
-        self._before = (ctypes.c_uint32 * len(numbers))(0, *accumulate(numbers[:-1]))
         self.structure = Functions(start=start, size=size, graph=graph)
         self.structure.map, self.structure.before = ctypes.addressof(self._map), ctypes.addressof(self._before)
         self.structure.calls = ctypes.addressof(self.counts)
