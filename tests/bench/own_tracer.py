@@ -7,7 +7,7 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from tests.bench.linux import TURNS, check_copied, copying
+from tests.bench.linux import PIECES, TURNS, least
 from tests.bench.peers import Shell, booted
 
 _TRACING: Final = "/sys/kernel/tracing"
@@ -87,7 +87,7 @@ QUESTIONS: Final = {
 
 def costs(scale: float) -> dict[str, float]:
     """Microseconds of CPU time that each question adds to a block of `dd`, by turns: from the least of each."""
-    blocks = int(50_000 * scale)
+    blocks = int(50_000 * scale) // PIECES
     found = dict.fromkeys(("plain", *QUESTIONS), math.inf)
     with booted() as (shell, _):
         for _ in range(TURNS):
@@ -99,15 +99,12 @@ def costs(scale: float) -> dict[str, float]:
 def _seconds(shell: Shell, blocks: int, question: _Question | None) -> float:
     if question is not None:
         _ask(shell, question.begin)
-    shell.run(copying(1000))  # translate what there is
-    start = shell.cpu_seconds
-    printed, _ = shell.run(copying(blocks))
-    took = shell.cpu_seconds - start
-    check_copied(printed, blocks)
+    shell.dd(1000)  # translate what there is
+    took = least(lambda: shell.dd_cpu(blocks))
     if question is not None:
         told = _ask(shell, f"echo counted $({question.counted})")
         counted = re.search(r"\ncounted \D*(\d+)", told)
-        assert int(counted[1] if counted else 0) >= blocks, f"{question.begin}: {told}"
+        assert int(counted[1] if counted else 0) >= PIECES * blocks, f"{question.begin}: {told}"
         _ask(shell, question.end)
     return took
 
