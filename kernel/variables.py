@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.machine.errors import MachineError
@@ -18,6 +19,7 @@ from .btf import Btf
 from .code_references import addresses_loaded, formed_by
 from .slab_caches import list_head
 from .types import Array
+from .version import linux_banner
 from .vmcoreinfo import vmcoreinfo
 
 if TYPE_CHECKING:
@@ -32,12 +34,14 @@ _TYPES: Final = {
     **{"init_net": "struct net", "init_pid_ns": "struct pid_namespace", "init_user_ns": "struct user_namespace"},
     **{"init_css_set": "struct css_set", "super_blocks": "struct list_head", "saved_command_line": "char *"},
 }
+_BANNER: Final = "linux_banner"
 ENTRY_TASK: Final = "__entry_task"
 """The per-CPU variable whose place code shows that has a symbol."""
 PER_CPU_OFFSET: Final = "__per_cpu_offset"
 """The array with what is added, for each CPU, to the place of a per-CPU variable."""
 _USES_OFFSETS: Final = "arch_show_interrupts"  # adds up what each CPU has counted
 _COUNTS_JIFFIES: Final = "do_timer"  # kernel/time/timekeeping.c: jiffies_64 += ticks, before all else
+_SHOWS_COMMAND_LINE: Final = "cmdline_proc_show"  # fs/proc/cmdline.c: seq_puts(m, saved_command_line)
 
 
 class Variable(NamedTuple):
@@ -70,7 +74,9 @@ class Variables:
         self._kernel = kernel
         self._noted_at, self._lines = -1, dict[str, str]()
         self._found: dict[str, Callable[[], int]] = {
-            **{"init_task": self._init_task, "jiffies": self._jiffies, "jiffies_64": self._jiffies},
+            "init_task": self._init_task,
+            **dict.fromkeys(("jiffies", "jiffies_64"), partial(self._first_loaded, "jiffies", _COUNTS_JIFFIES)),
+            "saved_command_line": partial(self._first_loaded, "saved_command_line", _SHOWS_COMMAND_LINE),
             **{"init_pid_ns": self._init_pid_ns, "modules": kernel.modules.list_head},
             "slab_caches": lambda: list_head(kernel.machine, kernel.structs()),
         }
@@ -82,6 +88,9 @@ class Variables:
             variable = kernel.per_cpu(name)
             assert variable.address_ is not None
             return Variable(variable.address_, variable.type_, per_cpu=True)
+        if name == _BANNER:
+            place, size = linux_banner(kernel.machine)
+            return Variable(place, types.type(f"char[{size}]"))
         address = self._address(name)
         if address is None:
             return None
@@ -103,7 +112,7 @@ class Variables:
         with contextlib.suppress(MachineError):
             found |= {each.name: each for each in self._per_cpu()}
         names = [key.removeprefix("SYMBOL(").removesuffix(")") for key in self._noted if key.startswith("SYMBOL(")]
-        for name in dict.fromkeys([*_TYPES, *names]):
+        for name in dict.fromkeys([*_TYPES, _BANNER, *names]):
             with contextlib.suppress(MachineError):
                 variable = self.find(name)
                 if name not in found and variable is not None:
@@ -164,12 +173,13 @@ class Variables:
         kernel = self._kernel
         return int(kernel.read(self._init_task(), "struct task_struct").nsproxy.pid_ns_for_children)
 
-    def _jiffies(self) -> int:
+    def _first_loaded(self, name: str, function: str) -> int:
+        """The address of the variable `name`, from which `function` loads first."""
         machine = self._kernel.machine
-        counting = machine.symbols.in_kernel(_COUNTS_JIFFIES)
-        loaded = addresses_loaded(machine.memory.u32, counting) if counting is not None else []
+        symbol = machine.symbols.in_kernel(function)
+        loaded = addresses_loaded(machine.memory.u32, symbol) if symbol is not None else []
         if not loaded:
-            raise MachineError(f"the address of jiffies is not found: the code of {_COUNTS_JIFFIES}() does not form it")
+            raise MachineError(f"the address of {name} is not found: the code of {function}() does not form it")
         return loaded[0]
 
 

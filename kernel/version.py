@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from mmap import mmap
 from typing import TYPE_CHECKING, Final
+
+from armprobe.machine.errors import MachineError
 
 if TYPE_CHECKING:
     from armprobe.machine import Machine
@@ -41,17 +43,33 @@ def banner_in(data: bytes) -> str:
     Since Linux 6.1 a kernel has two: the first was compiled before the number and the time of the build were known, and
     nothing uses it (init/version.c, `__weak`). The other one differs only behind the "#".
     """
-    found = b""
-    for banner in _banners(data):
-        if not found or banner[0].partition(b"#")[0] == found.partition(b"#")[0]:
-            found = banner[0]
-    return found[:-2].decode("ascii", "backslashreplace")
+    found = _used(_banners(data))
+    return "" if found is None else found[0][:-2].decode("ascii", "backslashreplace")
 
 
-def _banners(data: bytes | mmap) -> Iterator[re.Match[bytes]]:
-    at = -1
+def linux_banner(machine: Machine) -> tuple[int, int]:
+    """The address of the variable linux_banner, and its size in bytes. Raises MachineError if it is not found."""
+    code_end, init = (machine.symbols[name].address for name in ("_etext", "_sinittext"))  # between them is other data
+    slide = code_end - (machine.memory.translate(code_end).physical - machine.ram.base)
+    found = _used(_banners(machine.ram.pages, code_end - slide, init - slide))
+    if found is None:
+        raise MachineError("the kernel's banner is not found")
+    return found.start() + slide, len(found[0])
+
+
+def _used(banners: Iterable[re.Match[bytes]]) -> re.Match[bytes] | None:
+    """That which the kernel uses."""
+    found = None
+    for banner in banners:
+        if found is None or banner[0].partition(b"#")[0] == found[0].partition(b"#")[0]:
+            found = banner
+    return found
+
+
+def _banners(data: bytes | mmap, start: int = 0, end: int = _WITHIN) -> Iterator[re.Match[bytes]]:
+    at = start - 1
     for _ in range(_TRIES):
-        at = data.find(_START, at + 1, _WITHIN)
+        at = data.find(_START, at + 1, end)
         if at < 0:
             return
         if banner := _BANNER.match(data, at):

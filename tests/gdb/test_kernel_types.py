@@ -76,6 +76,14 @@ def test_variables(session: Session, gdb: GdbSession) -> None:
     gdb.execute("delete")
 
 
+def test_variables_that_say_what_runs(session: Session, gdb: GdbSession) -> None:
+    """As /proc has them (fs/proc/version.c, fs/proc/cmdline.c). pwndbg takes a kernel without the first for stripped."""
+    for variable, file in ("linux_banner", "version"), ("saved_command_line", "cmdline"):
+        text = session.guest.sh(f"cat /proc/{file}").out
+        assert text.count("\n") == 1
+        assert text.rstrip() in gdb.execute(f"print {variable}"), variable
+
+
 def test_data_behind_the_code_is_not_the_codes(session: Session, gdb: GdbSession) -> None:
     end = session.machine.symbols["_etext"].address
     assert gdb.execute(f"info symbol {end}").startswith("_etext in section .data")
