@@ -123,6 +123,8 @@ class Btf(Types):
             self._at.append(at)
             once, each = _BEHIND.get(info >> 24 & 31, (0, 0))
             at += 12 + once + each * (info & 0xFFFF)
+        self.is_whole = at <= type_size
+        """Whether the last type is all in `data`."""
 
     @property
     def sections(self) -> tuple[memoryview, memoryview]:

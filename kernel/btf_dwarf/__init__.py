@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from armprobe.kernel.btf import Btf
 from armprobe.machine.errors import MachineError
+from armprobe.machine.native.entries import Function
 
 from .forms import ABBREVIATIONS, TYPES_HEADER, UNIT_STRINGS, Units
-from .functions import Function, Functions
+from .functions import Functions
 from .types import TypeEntries
 from .unit_types import UnitTypes, all_types
 from .variables import Variable, Variables
@@ -32,7 +33,7 @@ def debug_sections(btf: Btf, functions: Mapping[str, Function], variables: Itera
     except (struct.error, KeyError, IndexError, ValueError, TypeError):
         raise MachineError("the guest's type information (BTF) is damaged") from None
     units = Units(len(known.strings))
-    units.add(described.entries + known.entries)
+    units.add([described.entries, *known.entries])
     for unit in code.units:
         units.add(unit.entries, unit.spans)
     return {

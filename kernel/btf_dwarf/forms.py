@@ -30,10 +30,7 @@ _CHILDREN: Final = 1
 
 
 class Form:
-    """The numbers of the abbreviations, without a gap, as drgn wants them.
-
-    Plain numbers, since a hundred thousand entries are packed with them.
-    """
+    """The numbers of the abbreviations, without a gap, as drgn wants them. machine/native/btf.h has them, too."""
 
     UNIT = 1
     BASE = 2

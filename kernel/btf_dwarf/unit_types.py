@@ -9,6 +9,7 @@ debuggers look for them by name, in the unit with all types, when their members 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Final
@@ -30,26 +31,20 @@ class UnitTypes:
     def __init__(self, types: TypeEntries, numbers: Collection[int], first: int) -> None:
         described = sorted(number for number in numbers if number >= 0)
         declared = sorted({~number for number in numbers if number < 0}.difference(described))
+        places = array("I", bytes(4 * len(types.at)))
         place = first
-        self.places: dict[int, int] = {}
-        """The offset of each type's entry in the unit."""
         for number in declared:
-            self.places[number] = place
+            places[number] = place
             place += _DECLARATION
         for number in described:
-            self.places[number] = place
+            places[number] = place
             place += types.sizes[number]
-        for number in types.tags.keys() & self.places.keys():
-            target = types.tags[number]
-            if target:
-                self.places[number] = self.places[target]
+        self.places = places
+        """The offset of each type's entry in the unit, by number; 0 for types that it does not have."""
         self.end = place
         """The offset of what follows them."""
-        self.entries = [
-            *map(types.declaration, declared),
-            *(types.entry(number, self.places) for number in described),
-        ]
-        """The entries, to be joined."""
+        self.entries = types.entries.types(places, [*(~number for number in declared), *described], place - first)
+        """The entries, one behind the other."""
 
 
 def all_types(types: TypeEntries) -> list[int]:
@@ -88,7 +83,7 @@ class NeededTypes:
         seen = set(to_see)
         while to_see:
             number, is_behind_pointer = to_see.pop()
-            if number in types.void:
+            if not types.bare[number]:
                 continue
             if is_behind_pointer and number in self._declarable:
                 yield ~number

@@ -62,7 +62,10 @@ class Variables:
         """The place of a type's entry; None for one without."""
         number = self._number(kind)
         if number is not None:
-            return self._places[number]
+            place = self._places[self._types.bare[number]]
+            if not place:
+                raise ValueError("a variable of a type without an entry")
+            return place
         if isinstance(kind, Pointer):
             if isinstance(kind.target.resolve(), Void):
                 return self._add(_bb(Form.POINTER_TO_VOID, 8))

@@ -7,6 +7,7 @@
  * sets x29 to its address, and loads both again before it returns. Other functions are left to gdb. If a frame is so
  * large that no immediate has its size, which no kernel's is, the record is found and only the caller's sp is wrong. */
 #include "core.h"
+#include "output.h"
 
 #include <string.h>
 
@@ -206,32 +207,6 @@ enum {
     DEF_CFA_OFFSET = 0x0E,
 };
 
-/* Bytes that are written as far as there is room for them, and counted in any case. */
-struct output {
-    uint8_t *bytes;
-    uint64_t size, room;
-};
-
-static void put(struct output *out, uint8_t byte)
-{
-    if (out->size < out->room)
-        out->bytes[out->size] = byte;
-    out->size++;
-}
-
-static void put_number(struct output *out, uint64_t number, uint32_t bytes)
-{
-    for (uint32_t i = 0; i < bytes; i++)
-        put(out, (uint8_t)(number >> 8 * i));
-}
-
-static void put_uleb128(struct output *out, uint32_t number)
-{
-    for (; number >= 0x80; number >>= 7)
-        put(out, (uint8_t)(number | 0x80));
-    put(out, (uint8_t)number);
-}
-
 /* End the entry that began at `begin` with room for its length: padded to a multiple of 8 bytes with DW_CFA_nop. */
 static void end_entry(struct output *out, uint64_t begin)
 {
@@ -275,10 +250,10 @@ static void put_rows(struct output *out, const struct frame_row *rows, uint64_t 
             put(out, ADVANCE2);
             put_number(out, advance, 2);
         } else if (advance)
-            put(out, (uint8_t)(ADVANCE | advance));
+            put(out, ADVANCE | advance);
         if (row->base != before.base) {
             put(out, DEF_CFA);
-            put(out, (uint8_t)row->base);
+            put(out, row->base);
         } else
             put(out, DEF_CFA_OFFSET);
         put_uleb128(out, row->depth);

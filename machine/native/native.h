@@ -29,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "btf.h"
 #include "devices.h"
 #include "functions.h"
 #include "places.h"
@@ -442,6 +443,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \
     STRUCTURE(frame_row, ARMPROBE_FRAME_ROW) \
+    ARMPROBE_BTF_STRUCTURES(STRUCTURE) \
     ARMPROBE_FUNCTIONS_STRUCTURES(STRUCTURE) \
     STRUCTURE(stored, ARMPROBE_STORED) \
     STRUCTURE(interpreter, ARMPROBE_INTERPRETER) \

@@ -77,7 +77,7 @@ def test_variables(session: Session, gdb: GdbSession) -> None:
 
 
 def test_variables_that_say_what_runs(session: Session, gdb: GdbSession) -> None:
-    """As /proc has them (fs/proc/version.c, fs/proc/cmdline.c). pwndbg takes a kernel without the first for stripped."""
+    """As /proc has them (fs/proc/version.c, cmdline.c). pwndbg takes a kernel without the first for stripped."""
     for variable, file in ("linux_banner", "version"), ("saved_command_line", "cmdline"):
         text = session.guest.sh(f"cat /proc/{file}").out
         assert text.count("\n") == 1

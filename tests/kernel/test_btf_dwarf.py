@@ -149,7 +149,7 @@ def holding(name: bytes, number: int) -> bytes:
     return struct.pack("<6I", at, 4 << 24 | 1, 8, STRINGS.index(b"member"), number, 0)
 
 
-POINTER, TYPEDEF, CONST = 2, 8, 10
+POINTER, TYPEDEF, CONST, TYPE_TAG = 2, 8, 10, 18
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,15 @@ def test_damaged_btf_is_refused_or_read() -> None:
 
 
 def test_structs_that_a_name_does_not_lead_to(gdb_path: str, tmp_path: Path) -> None:
-    """Pointers to two structs of one name, and a struct that is passed by its value: gdb knows their sizes."""
+    """Pointers to two structs of one name, to one with a tag, as Clang makes them, and a struct by its value.
+
+    gdb knows their sizes.
+    """
     one, other = (struct.pack("<6I", 5, 4 << 24 | 1, size, 1, 1, 0) for size in (8, 24))
     value = struct.pack("<6I", 11, 4 << 24 | 1, 12, 1, 1, 0)
     btf, functions = with_functions(
-        [one, other, value, refers(POINTER, 2), refers(POINTER, 3), refers(POINTER, 4)],
-        {b"takes_one": 5, b"takes_other": 6, b"takes_value": 4, b"takes_pointer": 7},
+        [one, other, value, *(refers(POINTER, target) for target in (2, 3, 4, 9)), refers(TYPE_TAG, 3)],
+        {b"takes_one": 5, b"takes_other": 6, b"takes_value": 4, b"takes_pointer": 7, b"takes_tagged": 8},
     )
     symbols = [Symbol(name, function.address, 16, "function") for name, function in functions.items()]
     path = tmp_path / "made.elf"
@@ -253,13 +256,13 @@ def test_structs_that_a_name_does_not_lead_to(gdb_path: str, tmp_path: Path) -> 
     guest.symbols = Symbols(symbols)
     path.write_bytes(symbol_file(replace(SymbolSources.of(guest), btf=btf, code=[bytes(0x1000)])))
     field = "gdb.lookup_global_symbol('takes_{}').type.fields()[0].type"
-    commands = [f"python print({field.format(name)}.target().sizeof)" for name in ("one", "other", "pointer")]
+    commands = [f"python print({field.format(name)}.target().sizeof)" for name in ("one", "other", "pointer", "tagged")]
     words = [gdb_path, "-nx", "-batch", str(path), "-ex", "info scope takes_value", "-ex", "maint info symtabs"]
     words += (word for line in commands for word in ("-ex", line))
     said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert ", length 12.\n" in said
     assert opened(said) == 1  # the value's own unit
-    assert said.endswith("\n8\n24\n12\n")
+    assert said.endswith("\n8\n24\n12\n24\n")
 
 
 def test_types_of_functions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,6 +279,20 @@ def test_types_of_functions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("armprobe.kernel.btf_dwarf.functions._MOST_BYTES", 10_000)
     with pytest.raises(MachineError, match="damaged"):
         debug_sections(*with_functions([struct_of_all, *pointers], arguments))
+
+
+def test_arguments_of_functions_are_bounded() -> None:
+    """One prototype of 60,000 arguments for 100 functions: some hundred megabytes of entries."""
+    arguments = struct.pack("<2I", STRINGS.index(b"member"), 1) * 60_000
+    prototype = struct.pack("<3I", 0, 13 << 24 | 60_000, 0) + arguments
+    names = [b"f%d" % n for n in range(100)]
+    strings = STRINGS + b"\0".join(names) + b"\0"
+    made = [struct.pack("<3I", strings.index(name), 12 << 24, 2) for name in names]
+    functions = {name.decode(): Function(0x1000 + 16 * n, 16, [16] * 8) for n, name in enumerate(names)}
+    btf = of_types(prototype, *made, strings=strings)
+    assert debug_sections(btf, {"f1": functions["f1"]})
+    with pytest.raises(MachineError, match="damaged"):
+        debug_sections(btf, functions)
 
 
 NOP, RET, BL, BR_X9 = 0xD503_201F, 0xD65F_03C0, 0x9400_0010, 0xD61F_0120

@@ -50,7 +50,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str, str], 
         "#define ARMPROBE_STRUCTURES(STRUCTURE)", "#define ARMPROBE_STRUCTURES(STRUCTURE) STRUCTURE(row, ARMPROBE_ROW)"
     )
     (folder / "native.h").write_text(header[:begin] + own + header[end:])
-    for name in ("devices.h", "places.h", "functions.h", "library.c"):
+    for name in ("btf.h", "devices.h", "places.h", "functions.h", "library.c"):
         shutil.copy(SOURCES / name, folder)
     (folder / "fill.c").write_text(FILL)
     compile_library(folder / NAME, folder)
