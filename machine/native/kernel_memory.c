@@ -61,7 +61,8 @@ const char *core_page(const struct core *core, uint64_t address, uint64_t size, 
 /* Where the host has `size` bytes, in one page, of what EL1 can read and EL0 cannot. NULL: that takes the engine. */
 ARMPROBE_EXPORT const char *armprobe_kernel_page(const struct core *core, uint64_t address, uint64_t size)
 {
-    bool kernels = address >> 63 && core_pstate(core) & 0xC && *core_u64(core, core->layout.sctlr_el1) & SCTLR_M;
+    bool kernels = address >> 63 && *core_u32(core, core->layout.pstate) & 0xC &&
+                   *core_u64(core, core->layout.sctlr_el1) & SCTLR_M;
     return kernels ? core_page(core, address, size, false) : NULL;
 }
 
