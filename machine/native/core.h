@@ -145,13 +145,13 @@ const char *core_in_kernel(const struct core *core, uint64_t address, uint64_t s
 /* Read virtual memory as the CPU itself would now. Returns whether it can be read. */
 bool core_read(const struct core *core, uint64_t address, void *bytes, size_t size);
 
-/* The kernel's pages that have been read at one hit: while the guest does not run, each is looked for once. */
+/* Pages of the kernel that have been read at one hit: while the guest does not run, each is looked for once. */
 struct seen {
+    unsigned count;
     struct {
-        uint64_t page; /* its address, if `at` is not NULL */
+        uint64_t page;
         const char *at;
     } pages[4];
-    unsigned next;
 };
 
 /* The same, with those pages. */

@@ -84,19 +84,19 @@ bool core_read(const struct core *core, uint64_t address, void *bytes, size_t si
 bool core_read_again(const struct core *core, struct seen *seen, uint64_t address, void *bytes, size_t size)
 {
     uint64_t within = address % 4096, page = address - within;
-    const char *found = NULL;
+    const char *found;
+    unsigned i = 0;
     if (size > 4096 - within)
         return core_read(core, address, bytes, size);
-    for (size_t i = 0; i < sizeof seen->pages / sizeof seen->pages[0] && !found; i++)
-        if (seen->pages[i].page == page)
-            found = seen->pages[i].at;
-    if (!found) {
-        found = core_in_kernel(core, page, 4096);
-        if (!found)
-            return core_read(core, address, bytes, size);
-        seen->pages[seen->next].page = page;
-        seen->pages[seen->next].at = found;
-        seen->next = (seen->next + 1) % (sizeof seen->pages / sizeof seen->pages[0]);
+    while (i < seen->count && seen->pages[i].page != page)
+        i++;
+    found = i < seen->count ? seen->pages[i].at : core_in_kernel(core, page, 4096);
+    if (!found)
+        return core_read(core, address, bytes, size);
+    if (i == seen->count && i < sizeof seen->pages / sizeof seen->pages[0]) {
+        seen->pages[i].page = page;
+        seen->pages[i].at = found;
+        seen->count++;
     }
     memcpy(bytes, found + within, size);
     return true;

@@ -258,7 +258,9 @@ ARMPROBE_EXPORT void armprobe_on_tracepoint(void *uc, uint64_t address, uint32_t
     struct tracepoint *tracepoint = ((struct tracepoints *)user)->first;
     struct core *core = tracepoint->recorder->core;
     struct stage at = {.live = true, .executed = core_executed(core, address) - 1, .x = core_x(core), .event = address};
-    struct hit hit = {.is_call = false};
+    struct hit hit;
+    hit.seen.count = 0;
+    hit.is_call = false;
     load(core);
     at.pstate = core_pstate(core);
     places_settle(tracepoint->recorder, address, at.executed);
