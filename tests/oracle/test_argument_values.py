@@ -89,7 +89,11 @@ def arguments(
 ) -> dict[str, dict[str, str]]:
     """The arguments of each of these functions at its first entry, as gdb shows them."""
     script.write_text(SCRIPT.format(wanted=wanted))
-    settings = ("set width 0", "set print symbol off", "set debuginfod enabled off")
+    # Without the last, gdb sends all breakpoints twice at each stop, which takes most of the time.
+    settings = (
+        *("set width 0", "set print symbol off", "set debuginfod enabled off"),
+        "set breakpoint always-inserted on",
+    )
     with Session(snapshot) as session, serve(session, "127.0.0.1:0") as server:
         session.machine.console.write(WORK)
         words = [gdb, "-nx", "-batch", *map(str, files), *(word for line in settings for word in ("-ex", line))]
