@@ -69,7 +69,7 @@ class SymbolFile:
         return io.BytesIO(made)
 
     def read(self) -> bytes:
-        """The bytes of the file, on any thread. Takes one to two seconds where no cache has it."""
+        """The bytes of the file, on any thread. Takes about a second where no cache has it."""
         symbols = self._machine.symbols
         if self._made is not None and self._made[0] is symbols:
             return self._made[1]

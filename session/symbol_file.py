@@ -135,7 +135,7 @@ class SymbolSources:
 def symbol_file(sources: SymbolSources, warn: Callable[[str], None] = lambda reason: None) -> bytes:
     """An ELF with a guest's symbols, and with the types that a kernel has in its memory as BTF.
 
-    Calls `warn` with the reason if those types cannot be read. Takes one to two seconds for a kernel of 45,000
+    Calls `warn` with the reason if those types cannot be read. Takes about a second for a kernel of 45,000
     functions.
     """
     symbols = sources.symbols._replace(sizes=_sizes(sources.symbols))
