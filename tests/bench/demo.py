@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from armprobe import machine
 from armprobe.commands import Session
@@ -11,6 +12,7 @@ from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, Probe, PtRegs
 from tests.bench import bare
 from tests.bench.a64 import CALLS, TIGHT
+from tests.bench.pieces import PIECES, least
 
 _UNREACHED = "machine_power_off"  # a function that the workload never calls
 
@@ -32,6 +34,13 @@ def place(demo: Machine, code: bytes) -> int:
     return function.address
 
 
+def _seconds(demo: Machine, function: int, *arguments: int) -> float:
+    """The CPU time of a call."""
+    start = time.process_time()
+    demo.call(function, *arguments)
+    return time.process_time() - start
+
+
 def _run_mips(demo: Machine, instructions: int) -> float:
     start = time.perf_counter()
     demo.run(instructions=instructions)
@@ -41,17 +50,16 @@ def _run_mips(demo: Machine, instructions: int) -> float:
 def instruction_rates(scale: float) -> dict[str, float]:
     """Millions of instructions a second: a loop of two, and the workload; with and without probes."""
     loops, instructions = int(100_000_000 * scale), int(40_000_000 * scale)
+    piece = loops // PIECES
     found = {
-        "bare_loop_mips": bare.instructions_per_second(loops, counted=False) / 1e6,
-        "counted_loop_mips": bare.instructions_per_second(loops, counted=True) / 1e6,
+        f"{name}_loop_mips": 2 * piece / least(partial(bare.seconds, piece, counted=counted)) / 1e6
+        for name, counted in (("bare", False), ("counted", True))
     }
     demo = _started()
     tight = place(demo, TIGHT)
 
     def loop_mips() -> float:
-        start = time.perf_counter()
-        demo.call(tight, loops)
-        return 2 * loops / (time.perf_counter() - start) / 1e6
+        return 2 * piece / least(lambda: _seconds(demo, tight, piece)) / 1e6
 
     _run_mips(demo, instructions // 4)  # translate what there is
     found["loop_mips"] = loop_mips()
@@ -87,22 +95,21 @@ class _Loop:
     """Calls of kfree(0) in a loop."""
 
     def __init__(self, demo: Machine, n: int) -> None:
-        self._demo, self._n = demo, n
+        self._demo, self._piece = demo, n // PIECES
         self._calls, self._kfree = place(demo, CALLS), demo.symbols["kfree"].address
         demo.call(self._calls, 1000, self._kfree)  # translate it
 
     def rate(self, probe: Probe | None = None) -> float:
-        """Calls a second. `probe` has to be hit by each."""
+        """Calls a second of CPU time. `probe` has to be hit by each."""
         if probe is not None:
             self._demo.call(self._calls, 1000, self._kfree)  # translate it with the probe
         before = probe.hits if probe is not None else 0
-        start = time.perf_counter()
-        self._demo.call(self._calls, self._n, self._kfree)
-        took = time.perf_counter() - start
+        took = least(lambda: _seconds(self._demo, self._calls, self._piece, self._kfree))
         if probe is not None:
             # Interrupts may free memory too.
-            assert self._n <= probe.hits - before <= 1.01 * self._n + 1000, f"{probe} was to be hit {self._n} times"
-        return self._n / took
+            n = PIECES * self._piece
+            assert n <= probe.hits - before <= 1.01 * n + 1000, f"{probe} was to be hit {n} times"
+        return self._piece / took
 
 
 def handler_rates(scale: float) -> dict[str, float]:

@@ -25,6 +25,7 @@ from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.kernel.btf_dwarf import debug_sections
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
+from tests.bench.pieces import PIECES, least
 from tests.waiting import PATIENCE
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
@@ -249,13 +250,6 @@ def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
 
 
 TURNS: Final = 5
-PIECES: Final = 5
-"""The copies that are measured in each turn."""
-
-
-def least(seconds: Callable[[], float]) -> float:
-    """The least of several times: whatever disturbs one makes it longer, and a short one is often not disturbed."""
-    return min(seconds() for _ in range(PIECES))
 
 
 def hit_costs(scale: float) -> dict[str, float]:

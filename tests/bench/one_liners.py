@@ -10,7 +10,8 @@ from typing import Final
 
 from armprobe.commands import Session
 from armprobe.guests import linux
-from tests.bench.linux import PIECES, TURNS, copying, least  # tests have no import name to go by
+from tests.bench.linux import TURNS, copying  # tests have no import name to go by
+from tests.bench.pieces import PIECES, least
 
 LINES: Final = {
     "count": "count vfs_read by $comm",

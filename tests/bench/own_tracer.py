@@ -7,8 +7,9 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from tests.bench.linux import PIECES, TURNS, least
+from tests.bench.linux import TURNS
 from tests.bench.peers import Shell, booted
+from tests.bench.pieces import PIECES, least
 
 _TRACING: Final = "/sys/kernel/tracing"
 
