@@ -23,6 +23,9 @@ CPU_MODELS: Final = {
 
 # The binding's library. Calls keep the interpreter's lock: releasing it would take longer than the calls do.
 LIBRARY: Final = ctypes.PyDLL(uclib._name)
+# Bytes for translated code, of which Linux at work makes a megabyte a second. When they are full, all of it is dropped.
+# Code calls the engine in a slower way from more than 2 GiB away, as it did from a second machine's 1 GiB, the default.
+_BUFFER: Final = 256 << 20
 _HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
 _HCR: Final = 1 << 31 | 1 << 13  # EL1 is AArch64 (RW), WFI is trapped (TWI). Arm ARM, D19.2.48
 _SCR_EL3: Final = Encoding(3, 6, 1, 1, 0)
@@ -38,6 +41,7 @@ def new_engine(model: str) -> unicorn.Uc:
         raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
     engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
     engine.ctl_set_cpu_model(CPU_MODELS[model])
+    engine.ctl_set_tcg_buffer_size(_BUFFER)
     # Without SCR_EL3.RW and HCR_EL2.RW, ERET at EL1 is an illegal return and the MMU walks AArch32 tables.
     write_system_register(engine, _SCR_EL3, _SCR)
     write_system_register(engine, _HCR_EL2, _HCR)

@@ -3,12 +3,15 @@
 
 import ast
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import unicorn
 
 from armprobe import machine
 from armprobe.machine import Core, Machine
+from armprobe.machine.core import engine
 
 ROOT = Path(__file__).parent.parent.parent
 ROOMS = ("machine", "kernel", "expressions", "probes", "traces", "stub", "session", "clients", "commands", "guests")
@@ -75,3 +78,19 @@ def test_nothing_keeps_the_registers_of_a_core_from_when_it_was_made() -> None:
                     if any(stores_a_context(value) for value in values):
                         found.add((file.relative_to(ROOT), node.lineno))
     assert {place for place in found if place[0] not in OF_ONE_CORE} == set()
+
+
+@pytest.mark.parametrize(("buffer", "times"), [(None, 1), (1 << 20, 5)])
+def test_more_code_than_there_is_room_for(
+    buffer: int | None, times: int, bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is translated each time that the guest comes by, and the guest does not notice."""
+    if buffer is not None:
+        monkeypatch.setattr(engine, "_BUFFER", buffer)
+    blocks = 4000
+    guest = bare(f"loop: .rept {blocks}; add x1, x1, #1; b .+4; .endr; b loop")
+    translated = list[int]()
+    guest.core.engine.hook_add(unicorn.UC_HOOK_EDGE_GENERATED, lambda _, block, *__: translated.append(block.pc))
+    guest.run(instructions=5 * (2 * blocks + 1))
+    assert guest.registers.x[1] == 5 * blocks
+    assert len(translated) // blocks == times
