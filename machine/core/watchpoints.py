@@ -6,6 +6,8 @@ Each is a set of memory hooks bounded to physical addresses.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -81,20 +83,45 @@ class Watchpoints:
                     raise NothingThere(f"there is no memory at {at:#x}: it cannot be watched")
             at = following
         watch.pieces = pieces
-        for virtual, physical, length in pieces:
-            self._hook(watch, virtual, physical, length)
+        self._begin(watch)
         self._watches.append(watch)
+
+    def _begin(self, watch: _Watch) -> None:
+        for piece in watch.pieces:
+            self._hook(watch, *piece)
         self._stop.begin()
+
+    def _end(self, watch: _Watch) -> None:
+        for hook in watch.hooks:
+            self._core.engine.hook_del(hook)
+        watch.hooks.clear()
+        self._stop.end()
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """A context in which nothing is watched, and so the guest is not slower."""
+        for watch in self._watches:
+            self._end(watch)
+        try:
+            yield
+        finally:
+            for watch in self._watches:
+                self._begin(watch)
+
+    @property
+    def written(self) -> list[tuple[int, int]] | None:
+        """The physical addresses and sizes of all memory where a write may stop the machine; None if a read may."""
+        if any(watch.kind != "write" for watch in self._watches):
+            return None
+        return [(physical, length) for watch in self._watches for _, physical, length in watch.pieces]
 
     def remove(self, kind: str, address: int, size: int) -> None:
         """Undo an `add`. Raises KeyError when there was none."""
         self._core.refuse_other_threads()
         for watch in self._watches:
             if (watch.kind, watch.address, watch.size) == (kind, address, size):
-                for hook in watch.hooks:
-                    self._core.engine.hook_del(hook)
                 self._watches.remove(watch)
-                self._stop.end()
+                self._end(watch)
                 return
         raise KeyError(f"no {kind} watchpoint at {address:#x}")
 

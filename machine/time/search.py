@@ -8,7 +8,7 @@ before has begun, and take the last that they find. A search for the first goes 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -189,15 +189,17 @@ def last_stop(timeline: Timeline, machine: Machine, hits: bool) -> Stop:
     limit = before = here = timeline.position
     while (kept := _last_kept(timeline, before)) is not None:
         last, same = None, 0  # the position of the last stop, and how many stops there are at that
-        for _ in _stops(timeline, machine, kept, limit, hits, leaving=limit == here):  # most stops are near
+        quiet = before if _nothing_watched_is_written(timeline, machine, kept, before) else kept.position
+        for _ in _stops(timeline, machine, kept, quiet, limit, hits, leaving=limit == here):  # most stops are near
             last, same = timeline.position, same + 1 if timeline.position == last else 1
         if last is not None:
             start = kept if last == kept.position else _last_kept(timeline, last)
             assert start is not None
-            for stop in _stops(timeline, machine, start, limit, hits, leaving=False):
-                same -= timeline.position == last
-                if not same:
-                    return stop
+            with contextlib.closing(_stops(timeline, machine, start, quiet, limit, hits, leaving=False)) as stops:
+                for stop in stops:
+                    same -= timeline.position == last
+                    if not same:
+                        return stop
         # A stop at a checkpoint's own position is found on the way to it.
         before, limit, hits = kept.position, kept.position + 1, False
     timeline.go(timeline.start)
@@ -209,15 +211,44 @@ def _last_kept(timeline: Timeline, position: int) -> Kept | None:
     return next(iter(timeline.kept_before(position)), None)
 
 
-def _stops(timeline: Timeline, machine: Machine, kept: Kept, limit: int, hits: bool, leaving: bool) -> Iterator[Stop]:
+def _nothing_watched_is_written(timeline: Timeline, machine: Machine, kept: Kept, end: int) -> bool:
+    """Whether it is known that no watchpoint stops the machine between a checkpoint and the one at `end`."""
+    written = machine.core.watchpoints.written
+    if not written:
+        return False
+    pages = [page for piece in written for page in machine.checkpoints.pages_of(*piece)]
+    return _is_untouched(timeline, machine, kept, end, pages)
+
+
+def _is_untouched(timeline: Timeline, machine: Machine, kept: Kept, end: int, pages: list[int]) -> bool:
+    """Whether it is known that nothing has written to these pages between a checkpoint and the one at `end`."""
+    after = _last_kept(timeline, end + 1)
+    if after is None or after.position != end or after.checkpoint is None:
+        return False
+    return machine.checkpoints.is_untouched(pages, kept.position, kept.checkpoint, after.checkpoint)
+
+
+def _stops(
+    timeline: Timeline, machine: Machine, kept: Kept, quiet: int, limit: int, hits: bool, leaving: bool
+) -> Generator[Stop, None, None]:
     """Run from a checkpoint on, `leaving` others. Yields each stop before `limit`, with the machine in it.
 
-    `hits`: also those at `limit` that are within a hit, which come before the guest gets there.
+    No watchpoint stops it before the position `quiet`, and nothing is watched until there. `hits`: also the stops at
+    `limit` that are within a hit, which come before the guest gets there.
     """
     timeline.restore_kept(kept)
-    while timeline.position < limit or (hits and timeline.position == limit and in_hit(machine)):
+    if quiet > kept.position:
+        with machine.core.watchpoints.lifted():
+            yield from _stops_until(timeline, machine, quiet, limit, hits, leaving)
+    yield from _stops_until(timeline, machine, limit, limit, hits, leaving)
+
+
+def _stops_until(
+    timeline: Timeline, machine: Machine, end: int, limit: int, hits: bool, leaving: bool
+) -> Iterator[Stop]:
+    while timeline.position < end or (hits and timeline.position == limit and in_hit(machine)):
         with timeline.quietly(leaving):
-            stop = machine.scheduler.run(None, limit - timeline.position, interrupts=True)
+            stop = machine.scheduler.run(None, end - timeline.position, interrupts=True)
         if stop.reason is StopReason.INTERRUPTED:
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
         if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
@@ -415,7 +446,9 @@ class _WriteSearch:
         What entered at `end` before that checkpoint is found if `limit` is behind `end`.
         """
         way = end - kept.position
-        if self._is_untouched(kept, end):
+        if self._unchanged == (kept.position, end) or _is_untouched(
+            self._timeline, self._machine, kept, end, self._watcher.pages
+        ):
             if way > self._least:
                 self._least = self._shortest
             return True
@@ -428,16 +461,6 @@ class _WriteSearch:
         self._timeline.replay_to(limit)
         self._least *= _LONGER
         return True
-
-    def _is_untouched(self, kept: Kept, end: int) -> bool:
-        """Whether it is known that nothing has written to the pages between the checkpoint and the one at `end`."""
-        if self._unchanged == (kept.position, end):
-            return True
-        after = _last_kept(self._timeline, end + 1)
-        if after is None or after.position != end or after.checkpoint is None:
-            return False
-        pages = self._watcher.pages
-        return self._machine.checkpoints.is_untouched(pages, kept.position, kept.checkpoint, after.checkpoint)
 
     def _divide(self, kept: Kept, end: int, limit: int) -> bool:
         """Take checkpoints between one and `end`. Returns whether there are any now."""

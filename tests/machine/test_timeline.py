@@ -10,7 +10,7 @@ import pytest
 from unicorn import UC_HOOK_MEM_WRITE
 
 from armprobe import machine
-from armprobe.machine import Machine, MachineError, StopReason, WatchHit
+from armprobe.machine import Machine, MachineError, Stop, StopReason, WatchHit
 from armprobe.machine.time.search import Write
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, Stage
 
@@ -285,11 +285,17 @@ def test_a_write_from_outside_is_found_before_a_checkpoint_at_its_position(demo:
     assert demo.timeline.first_write(address, 4) == first
 
 
+SELDOM = """
+    ldr x0, =0x40200000; movz x1, #200, lsl #16
+    1: subs x1, x1, #1; b.ne 1b; add x2, x2, #1; store: str x2, [x0]; ldr x3, [x0, #4352]
+    movz x1, #200, lsl #16; b 1b
+    aside: nop; place: b 1b"""
+"""It writes once in millions of instructions, or soon after x1 was set to 1, and reads another page then."""
+
+
 def test_little_is_watched_for_a_write(bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is watched for some ten thousand instructions, of a million."""
-    guest = bare("""
-        ldr x0, =0x40200000; movz x1, #200, lsl #16
-        1: subs x1, x1, #1; b.ne 1b; store: str x1, [x0]; movz x1, #200, lsl #16; b 1b""")
+    guest = bare(SELDOM)
     guest.run(instructions=1_000_000)
     guest.registers["x1"] = 1
     guest.run(instructions=1_000_000)
@@ -303,8 +309,42 @@ def test_little_is_watched_for_a_write(bare: Callable[..., Machine], monkeypatch
     monkeypatch.setattr(guest.timeline, "replay_to", replay_to)
     for look in (guest.timeline.last_write, guest.timeline.first_write):
         watched[0] = 0
-        assert look(0x4020_0000, 8) == Write(1_000_002, guest.symbols["store"].address, 0x4020_0000, 8, 0)
+        assert look(0x4020_0000, 8) == Write(1_000_003, guest.symbols["store"].address, 0x4020_0000, 8, 1)
         assert 0 < watched[0] <= 50_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "most"), [("write", 0x4020_0000, 200_000), ("read", 0x4020_1100, 2_000_000)]
+)
+def test_little_is_watched_on_the_way_back(
+    kind: str, address: int, most: int, bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the page was not written, other stops are looked for at the usual speed."""
+    guest, forward = bare(SELDOM), []
+    guest.watchpoints.add(kind, address, 8)
+    guest.breakpoints.add(guest.symbols["place"].address)
+    for number in range(20):
+        guest.run(instructions=50_000)
+        guest.timeline.take()
+        if number in (3, 8, 12):
+            guest.registers["x1"] = 1
+            if number == 8:
+                guest.registers["x1"], guest.registers["pc"] = 0, guest.symbols["aside"].address
+            forward.append((guest.run(instructions=50_000).reason, guest.instructions))
+    assert [reason for reason, _ in forward] == [StopReason.WATCHPOINT, StopReason.BREAKPOINT, StopReason.WATCHPOINT]
+    run, watched = guest.scheduler.run, [0]
+
+    def counted(*arguments: object, **more: object) -> Stop:
+        before = guest.instructions
+        stop = run(*arguments, **more)  # type: ignore[arg-type]
+        watched[0] += (guest.instructions - before) * guest.core.native.state.watching
+        return stop
+
+    monkeypatch.setattr(guest.scheduler, "run", counted)
+    for expected in reversed(forward):
+        assert (guest.timeline.reverse_continue().reason, guest.instructions) == expected
+    assert watched[0] <= most
+    assert guest.timeline.reverse_continue().reason is StopReason.HISTORY_START
 
 
 def test_a_call_in_the_past_leaves_no_trace(demo: Machine) -> None:
