@@ -24,6 +24,7 @@ from armprobe.machine.native.program import Program
 from armprobe.machine.stop import Stop, StopReason, WatchHit
 
 if TYPE_CHECKING:
+    from armprobe.machine.core.run_loop import Run
     from armprobe.machine.machine import Machine
 
     from .kept import Kept
@@ -237,18 +238,21 @@ def _stops(
     `limit` that are within a hit, which come before the guest gets there.
     """
     timeline.restore_kept(kept)
+    run = None
     if quiet > kept.position:
         with machine.core.watchpoints.lifted():
             yield from _stops_until(timeline, machine, quiet, limit, hits, leaving)
-    yield from _stops_until(timeline, machine, limit, limit, hits, leaving)
+        run = machine.scheduler.last_run  # a breakpoint where it ended has not stopped it yet
+    yield from _stops_until(timeline, machine, limit, limit, hits, leaving, run)
 
 
 def _stops_until(
-    timeline: Timeline, machine: Machine, end: int, limit: int, hits: bool, leaving: bool
+    timeline: Timeline, machine: Machine, end: int, limit: int, hits: bool, leaving: bool, run: Run | None = None
 ) -> Iterator[Stop]:
     while timeline.position < end or (hits and timeline.position == limit and in_hit(machine)):
         with timeline.quietly(leaving):
-            stop = machine.scheduler.run(None, end - timeline.position, interrupts=True)
+            stop = machine.scheduler.run(None, end - timeline.position, interrupts=True, run=run)
+        run = None
         if stop.reason is StopReason.INTERRUPTED:
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
         if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:

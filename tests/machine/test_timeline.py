@@ -331,6 +331,7 @@ def test_little_is_watched_on_the_way_back(
             if number == 8:
                 guest.registers["x1"], guest.registers["pc"] = 0, guest.symbols["aside"].address
             forward.append((guest.run(instructions=50_000).reason, guest.instructions))
+            guest.timeline.take()  # as when it goes on from a stop
     assert [reason for reason, _ in forward] == [StopReason.WATCHPOINT, StopReason.BREAKPOINT, StopReason.WATCHPOINT]
     run, watched = guest.scheduler.run, [0]
 
