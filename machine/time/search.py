@@ -241,26 +241,29 @@ def _stops(
     run = None
     if quiet > kept.position:
         with machine.core.watchpoints.lifted():
-            yield from _stops_until(timeline, machine, quiet, limit, hits, leaving)
-        run = machine.scheduler.last_run  # a breakpoint where it ended has not stopped it yet
+            run = yield from _stops_until(timeline, machine, quiet, limit, hits, leaving)
     yield from _stops_until(timeline, machine, limit, limit, hits, leaving, run)
 
 
 def _stops_until(
     timeline: Timeline, machine: Machine, end: int, limit: int, hits: bool, leaving: bool, run: Run | None = None
-) -> Iterator[Stop]:
+) -> Generator[Stop, None, Run | None]:
+    """The same up to `end`. Returns the run that has got there, whose next part may stop at a breakpoint there."""
     while timeline.position < end or (hits and timeline.position == limit and in_hit(machine)):
         with timeline.quietly(leaving):
             stop = machine.scheduler.run(None, end - timeline.position, interrupts=True, run=run)
         run = None
+        if stop.reason is StopReason.INSTRUCTIONS:
+            return machine.scheduler.last_run
         if stop.reason is StopReason.INTERRUPTED:
             raise MachineError(f"interrupted on the way back, at position {timeline.position}")
-        if stop.reason is StopReason.INSTRUCTIONS or stop.reason is StopReason.IDLE or stop.reason.final:
-            return
+        if stop.reason is StopReason.IDLE or stop.reason.final:
+            return None
         if stop.reason not in REPORTED or changes_nothing(stop):
             continue
         if timeline.position < limit or (hits and in_hit(machine)):
             yield stop
+    return None
 
 
 def in_hit(machine: Machine) -> bool:
