@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import time
-
 import unicorn
 from unicorn import arm64_const as reg
 
 from tests.bench.a64 import NOP, SUBS_X0, b_ne, code
+from tests.bench.pieces import cpu_seconds
 
 _BASE = 0x4000_0000
 
@@ -26,9 +25,7 @@ def _engine(program: bytes, n: int) -> unicorn.Uc:
 
 
 def _seconds(engine: unicorn.Uc, end: int, count: int) -> float:
-    start = time.process_time()
-    engine.emu_start(_BASE, _BASE + end, count=count)
-    took = time.process_time() - start
+    took = cpu_seconds(lambda: engine.emu_start(_BASE, _BASE + end, count=count))
     assert engine.reg_read(reg.UC_ARM64_REG_X0) == 0, "the loop did not run to its end"
     return took
 

@@ -12,7 +12,7 @@ from armprobe.machine import Machine
 from armprobe.probes import Kprobe, Kprobes, Kretprobe, Probe, PtRegs
 from tests.bench import bare
 from tests.bench.a64 import CALLS, TIGHT
-from tests.bench.pieces import PIECES, least
+from tests.bench.pieces import PIECES, cpu_seconds, least
 
 _UNREACHED = "machine_power_off"  # a function that the workload never calls
 
@@ -34,13 +34,6 @@ def place(demo: Machine, code: bytes) -> int:
     return function.address
 
 
-def _seconds(demo: Machine, function: int, *arguments: int) -> float:
-    """The CPU time of a call."""
-    start = time.process_time()
-    demo.call(function, *arguments)
-    return time.process_time() - start
-
-
 def _run_mips(demo: Machine, instructions: int) -> float:
     start = time.perf_counter()
     demo.run(instructions=instructions)
@@ -59,7 +52,7 @@ def instruction_rates(scale: float) -> dict[str, float]:
     tight = place(demo, TIGHT)
 
     def loop_mips() -> float:
-        return 2 * piece / least(lambda: _seconds(demo, tight, piece)) / 1e6
+        return 2 * piece / least(lambda: cpu_seconds(lambda: demo.call(tight, piece))) / 1e6
 
     _run_mips(demo, instructions // 4)  # translate what there is
     found["loop_mips"] = loop_mips()
@@ -104,7 +97,7 @@ class _Loop:
         if probe is not None:
             self._demo.call(self._calls, 1000, self._kfree)  # translate it with the probe
         before = probe.hits if probe is not None else 0
-        took = least(lambda: _seconds(self._demo, self._calls, self._piece, self._kfree))
+        took = least(lambda: cpu_seconds(lambda: self._demo.call(self._calls, self._piece, self._kfree)))
         if probe is not None:
             # Interrupts may free memory too.
             n = PIECES * self._piece

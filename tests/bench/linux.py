@@ -25,7 +25,7 @@ from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.kernel.btf_dwarf import debug_sections
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
-from tests.bench.pieces import PIECES, least
+from tests.bench.pieces import PIECES, cpu_seconds, least
 from tests.waiting import PATIENCE
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
@@ -258,16 +258,11 @@ def hit_costs(scale: float) -> dict[str, float]:
     kprobes = Kprobes(shell.guest)
     probe = kprobes.register_kprobe(Kprobe("vfs_read"))
 
-    def seconds(blocks: int) -> float:
-        start = time.process_time()
-        shell.dd(blocks)
-        return time.process_time() - start
-
     def measured(on: bool, blocks: int) -> float:
         (kprobes.enable if on else kprobes.disable)(probe)
         shell.dd(1000)  # translate what there is
         before = probe.hits
-        took = least(lambda: seconds(blocks))
+        took = least(lambda: cpu_seconds(lambda: shell.dd(blocks)))
         assert not on or probe.hits - before >= PIECES * blocks, probe
         return took
 
