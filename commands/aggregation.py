@@ -15,7 +15,7 @@ from . import bcc
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
 from .functions import found_by
-from .locations import complete_place, complete_symbol, location
+from .locations import complete_place, complete_symbol, location, probed
 from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP, register, target
 from .program import SessionScope, refused
@@ -187,7 +187,15 @@ def _complete_value(session: Session, word: str) -> Iterable[str]:
     return [*(name for name, special in SPECIAL.items() if special is Special.ELAPSED), "retval"]
 
 
-_PLACE: Final = Arg("place", "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, or t:EVENT", complete=complete_place)
+_PLACE: Final = Arg(
+    "place",
+    "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, $REGISTER, or t:EVENT",
+    type=probed,
+    complete=complete_place,
+)
+_FUNCTION: Final = Arg(
+    "place", "a function: SYMBOL, MODULE:SYMBOL, its address, or $REGISTER", type=probed, complete=complete_symbol
+)
 KEYS: Final = Option("keys", "the most keys that are counted (default: 1024)", type=integer, default=1024)
 MAXACTIVE: Final = Option(
     "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
@@ -254,7 +262,7 @@ COMMANDS = (
         "beside it: they are the guest's, those of other tasks and of interrupts during the call included.\n\n"
         "    latency vfs_read by $comm",
         (
-            Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
+            _FUNCTION,
             KEYS,
             MAXACTIVE,
             *bcc.RUN,
@@ -278,7 +286,7 @@ COMMANDS = (
         "    stacks vfs_read\n"
         "    stacks vfs_read folded=yes while ls /",
         (
-            Arg("place", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
+            _FUNCTION,
             KEYS,
             MAXACTIVE,
             Option("folded", "yes: a line for each stack, for flame graphs; also -f", choices=("yes",), flag="-f"),

@@ -21,7 +21,7 @@ from . import values
 from .declaration import Arg, Arguments, Command, Option, Parts
 from .disassembly import Code, disassembled, read_code
 from .errors import CommandError
-from .locations import complete_symbol, find_symbol, matching_functions, number_of_address
+from .locations import complete_symbol, find_symbol, matching_functions, number_of_address, probed
 
 if TYPE_CHECKING:
     from armprobe.session import Session
@@ -82,6 +82,7 @@ def _decoded(
 
 def _subject(session: Session, word: str) -> int | str | Path:
     """The subject of `decode`: an instruction or an address, a place in the guest by name, or a file."""
+    word = probed(session, word)
     if word[:1].isdigit():
         return _number(word)
     if word.partition("+")[0] in session.machine.symbols:
@@ -255,7 +256,7 @@ COMMANDS = (
         (
             Arg(
                 "what",
-                "an instruction as a number, SYMBOL, SYMBOL+0x10, an address or a file",
+                "an instruction as a number, SYMBOL, SYMBOL+0x10, an address, $REGISTER or a file",
                 type=_subject,
                 host=Host.READS_FILES,
                 complete=complete_symbol,
@@ -271,7 +272,13 @@ COMMANDS = (
         "Show whether probes would be accepted, or why they would be refused. It fails if one would be refused.\n"
         "era= applies the rules of other kernels than the guest's. Patterns are those of the shell, such as vfs_*.",
         (
-            Arg("places", "SYMBOL, SYMBOL+0x10, an address, or a pattern", many=True, complete=complete_symbol),
+            Arg(
+                "places",
+                "SYMBOL, SYMBOL+0x10, an address, $REGISTER, or a pattern",
+                type=probed,
+                many=True,
+                complete=complete_symbol,
+            ),
             _ERA,
         ),
         _check,

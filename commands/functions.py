@@ -14,7 +14,7 @@ from armprobe.probes.tracepoint import PREFIX
 from . import bcc
 from .declaration import Arg, Arguments, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_symbol, location, number_of_address
+from .locations import complete_symbol, location, number_of_address, probed
 from .measuring import RUN, WHILE, measured, runs
 from .probe import GROUP
 from .program import refused
@@ -223,7 +223,12 @@ COMMANDS = (
         "unregister ends it. With seconds=, instructions=, live= or while, the guest runs meanwhile:\n\n"
         "    funcgraph do_sys_openat2 depth=3 while cat /etc/passwd",
         (
-            Arg("function", "a function: SYMBOL, MODULE:SYMBOL, or its address", complete=complete_symbol),
+            Arg(
+                "function",
+                "a function: SYMBOL, MODULE:SYMBOL, its address, or $REGISTER",
+                type=probed,
+                complete=complete_symbol,
+            ),
             Option("depth", "the most calls within each other (default: 16)", type=integer, default=16),
             Option("calls", "the number of calls of the function that are followed (0: all)", type=integer, default=0),
             Option(

@@ -61,6 +61,12 @@ def place(session: Session, word: str) -> int:
     return value & (1 << 64) - 1
 
 
+def probed(session: Session, word: str) -> str:
+    """The word for a place to probe: that of the user, or the address that $REGISTER is now. Raises as `place` does."""
+    is_register = word[:1] == "$" or (word.lower() in NAMES and word not in session.machine.symbols)
+    return f"{place(session, word):#x}" if is_register else word
+
+
 def located(session: Session, word: str) -> Place | None:
     """Where `word` means, and in which symbol; None if in none. Raises as `place` does, and says no more than that."""
     symbols = session.machine.symbols

@@ -24,7 +24,15 @@ from armprobe.probes.kprobe import DISABLED
 
 from .declaration import Arg, Arguments, Clause, Command, Option, integer
 from .errors import CommandError
-from .locations import complete_place, complete_symbol, is_event, location, matching_functions, number_of_address
+from .locations import (
+    complete_place,
+    complete_symbol,
+    is_event,
+    location,
+    matching_functions,
+    number_of_address,
+    probed,
+)
 from .program import Programs
 from .recording import chosen_record, with_texts
 from .render.progress import followed
@@ -334,7 +342,8 @@ COMMANDS = (
         (
             Arg(
                 "place",
-                "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, a pattern, or t:EVENT (see tracepoints)",
+                "SYMBOL, SYMBOL+0x10, MODULE:SYMBOL, an address, $REGISTER, a pattern, or t:EVENT (see tracepoints)",
+                type=probed,
                 complete=complete_place,
             ),
             Option("stop", "stages to stop at", many=True, choices=("pre", "post")),
@@ -362,7 +371,12 @@ COMMANDS = (
         "With at=entry the condition is evaluated at the entry, on the arguments. The values of print are those at\n"
         "the return.",
         (
-            Arg("function", "a function: SYMBOL, MODULE:SYMBOL, its address, or a pattern", complete=complete_symbol),
+            Arg(
+                "function",
+                "a function: SYMBOL, MODULE:SYMBOL, its address, $REGISTER, or a pattern",
+                type=probed,
+                complete=complete_symbol,
+            ),
             Option("stop", "stages to stop at", many=True, choices=("entry", "return")),
             Option(
                 "maxactive", "maximum of calls waited for at once (0: the kernel's default)", type=integer, default=0
@@ -390,7 +404,7 @@ COMMANDS = (
         "Each hit is recorded with all registers at the stage entry. The command regs shows them. With stop= the\n"
         "guest also stops there.",
         (
-            Arg("function", "a function: SYMBOL, or its address", complete=complete_symbol),
+            Arg("function", "a function: SYMBOL, its address, or $REGISTER", type=probed, complete=complete_symbol),
             Option("stop", "stages to stop at", many=True, choices=("entry",)),
             Option("quiet", "yes: count hits, but do not record them", choices=("yes",)),
             *TASK_OPTIONS,

@@ -162,6 +162,7 @@ def test_breakpoints_and_probes_are_numbered_together(session: Session) -> None:
         ("b kfree+2", "the address of an instruction is a multiple of 4, and 0x"),
         ("b nosuch", "there is no symbol 'nosuch'"),
         ("b x30", "there is no symbol 'x30': did you mean the register, $x30?"),
+        ("kprobe x30", "there is no symbol 'x30': did you mean the register, $x30?"),
         ("set x0 = 5", "there is no symbol 'x0': did you mean the register, $x0?"),
         ("b kfree if nosuch", "nor has kfree an argument of that name"),
         ("b kfree if", "if needs CONDITION after it"),
@@ -262,3 +263,17 @@ def test_delete_all(session: Session) -> None:
     session.run("break kmalloc")
     assert len(session.ask("delete all").breakpoints) == 2
     assert not session.breakpoints
+
+
+def test_probes_at_addresses_in_registers(session: Session) -> None:
+    """At a function's first instruction, x30 is behind the BL that called it (Arm ARM, BL)."""
+    session.ask("tb kfree")
+    session.ask("continue")
+    kfree, caller = session.machine.registers["pc"], session.machine.registers["x30"]
+    lines = ("kprobe $x30", "kprobe $pc+4", "kretprobe $pc", "count $pc", "hist $pc x0", "latency $pc", "stacks $pc")
+    numbers = [session.ask(line).probe.number for line in lines]
+    assert [session.probes[number].addr for number in numbers] == [caller, kfree + 4, *[kfree] * 5]
+    assert session.run("decode $x30") == session.run(f"decode {caller:#x}")
+    assert session.run("check $pc $x30") == session.run(f"check {kfree:#x} {caller:#x}")
+    with pytest.raises(CommandError, match="there is no register 'nosuch'"):
+        session.ask("kprobe $nosuch")
