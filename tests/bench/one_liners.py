@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import math
-import time
 from functools import partial
 from typing import Final
 
 from armprobe.commands import Session
 from armprobe.guests import linux
 from tests.bench.linux import TURNS, copying  # tests have no import name to go by
-from tests.bench.pieces import PIECES, least
+from tests.bench.pieces import PIECES, cpu_seconds, least
 
 LINES: Final = {
     "count": "count vfs_read by $comm",
@@ -33,16 +32,13 @@ _AFTERWARDS: Final = {
 }
 
 
-def _seconds(session: Session, blocks: int, line: str = "") -> float:
-    """Of CPU time of this process: other processes of the computer do not count. `line` runs dd, or nothing else."""
-    start = time.process_time()
+def _copy(session: Session, blocks: int, line: str = "") -> None:
+    """Have the guest copy blocks: `line` runs dd, or nothing else."""
     if line:
         assert session.run(f"{line} while {copying(blocks)}").count("vfs_"), line
-        return time.process_time() - start
-    done = session.guest.sh(copying(blocks))
-    took = time.process_time() - start
-    assert f"{blocks}+0 records out" in done.err, done
-    return took
+    else:
+        done = session.guest.sh(copying(blocks))
+        assert f"{blocks}+0 records out" in done.err, done
 
 
 def _run(session: Session, commands: str) -> None:
@@ -60,8 +56,10 @@ def costs(scale: float) -> dict[str, float]:
             runs = LINES[name] if name == "top" else ""
             if not runs:
                 _run(session, LINES.get(name, ""))
-            _seconds(session, 1000, runs)  # translate what there is
-            start, took = (least(partial(_seconds, session, count, runs)) for count in (1, 1 + blocks))
+            _copy(session, 1000, runs)  # translate what there is
+            start, took = (
+                least(partial(cpu_seconds, partial(_copy, session, count, runs))) for count in (1, 1 + blocks)
+            )
             _run(session, _AFTERWARDS.get(name, "unregister all"))
             return start, took
 
