@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from . import stop_reply
 from .aarch64 import register_table
-from .feature import Registry
+from .feature import PacketKind, Registry
 from .framing import (
     PACKET_SIZE,
     Acknowledgment,
@@ -24,7 +24,6 @@ from .framing import (
     Noise,
     Oversized,
     Packet,
-    enframe,
     notification,
 )
 from .held_packets import MOST, HeldPackets
@@ -45,7 +44,6 @@ _SIGN_OF_LIFE = 0.5  # seconds without a reply after which the client is sent a 
 
 log = logging.getLogger("armprobe.stub")
 
-_SHORT, _MOST_READS = 64, 256  # bytes of a packet that is kept for the next time, and how many are kept
 _ELSEWHERE = "not resumed: the guest's registers were changed from outside, look where it is first"
 
 
@@ -113,8 +111,6 @@ class Connection:
         self._held = HeldPackets()
         self._printed = Output(self.post, self.console)
         self._errand: Future[bytes] | None = None  # the work that `begin` started last; it may be over
-        # By the bytes on the wire, how short packets that only read are answered: at each step gdb sends the same ones.
-        self._reads: dict[bytes, Callable[[], bytes | None]] = {}
         self._thread = 0  # the one that handles the client's bytes just now
         features = [(feature, feature(self, target)) for feature in registry.features]
         self._features = {kind.name: each for feature, each in features for kind in feature.packets}
@@ -128,24 +124,23 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Act on bytes that the client sent."""
-        answer = self._reads.get(data)
-        if answer is not None and self._at_rest:
-            if (reply := self._guard(answer)) is not None:
-                self.sender.reply(reply)
-                self.sender.flush()
-            return
         self._thread = threading.get_ident()
-        for event in self._deframer.feed(data) if self._handshake.over else self._opening(data):
-            if self.state is State.DISCONNECTED:
-                break
-            self._take(event)
-            self._deliver()
+        request = self.registry.known.get(data)
+        if request is not None and self._at_rest:
+            self._answer_request(*request)
+        else:
+            for event in self._deframer.feed(data) if self._handshake.over else self._opening(data):
+                if self.state is State.DISCONNECTED:
+                    break
+                self._take(event)
+                self._deliver()
         self._thread = 0
         self.deliver()
 
     def deliver(self) -> None:
         """Call the posted actions, then answer the packets that came in the meantime, and send the replies."""
-        self._deliver()
+        if self._posted or self._held.payloads:
+            self._deliver()
         self.sender.flush()
 
     def leave(self) -> None:
@@ -293,13 +288,16 @@ class Connection:
 
     @property
     def _at_rest(self) -> bool:
-        """Whether a packet is answered at once and with nothing else."""
+        """Whether a packet is answered at once and with nothing else.
+
+        The handshake is over then, and the machine attached: the packet that ends acknowledging is part of that.
+        """
         return self.state is State.IDLE and not (
-            self._deframer.within
+            self.sender.acknowledging
+            or self._released
             or self._posted
             or self._held.payloads
-            or self._released
-            or self.sender.acknowledging
+            or self._deframer.within
             or self._on_errand
         )
 
@@ -389,48 +387,52 @@ class Connection:
         return found is not None and found[0].leaves
 
     def _answer(self, payload: bytes) -> None:
-        self.view.begin()
-        reply = self._guard(partial(self._handle, payload))
-        if self.state is not State.BUSY and not self._on_errand:
+        try:
+            request = self.registry.request(payload)
+            if request is not None and self._released and not request[0].uncontrolled:
+                self.require_control()
+        except Exception as error:
+            self.sender.reply(self._refusal_for(error))
+        else:
+            if request is None:
+                self.sender.reply(b"")
+            else:
+                self._answer_request(*request)
+
+    def _answer_request(self, kind: PacketKind, arguments: object) -> None:
+        if not kind.reads:
+            self.view.begin()
+        try:
+            reply = kind.handle(self._features[kind.name], arguments)
+        except Exception as error:
+            reply = self._refusal_for(error, kind.name.startswith("QT"))
+        if not kind.reads and self.state is not State.BUSY and not self._on_errand:
             self.view.end()
         if reply is not None:
             self.sender.reply(reply)
-
-    def _handle(self, payload: bytes) -> bytes | None:
-        found = self.registry.find(payload)
-        if found is None:
-            return b""
-        kind, fields = found
-        try:
-            arguments = kind.parse(fields)
-            if self._released and not kind.uncontrolled:
-                self.require_control()
-            handle = partial(kind.handle, self._features[kind.name], arguments)
-            if kind.repeated and len(payload) <= _SHORT:
-                if len(self._reads) >= _MOST_READS:
-                    self._reads.clear()
-                self._reads[enframe(payload)] = handle
-            return handle()
-        except TargetError as error:
-            if payload.startswith(b"QT") and "error-message" not in self.client_words:
-                # gdb listens to the console while it waits for the reply to these, and says something of its own about
-                # numbers that begin with 1 or 2 (gdb/remote.c, remote_get_noisy_reply and trace_error).
-                self.console(f"{error.message}\n")
-                raise TargetError(MALFORMED, error.message) from None
-            raise
 
     def _guard(self, work: Callable[[], T]) -> T | bytes:
         """The result of `work`, or the error reply for its exception. No packet of a client may end the server."""
         try:
             return work()
-        except MalformedPacket as error:
-            return self.error(MALFORMED, f"malformed packet: {error}")
-        except TargetError as error:
-            return self.error(error.errno, error.message)
         except Exception as error:
-            log.error("a defect in the machine or the stub: %r", error)
-            log.debug("where it was raised", exc_info=True)
-            return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
+            return self._refusal_for(error)
+
+    def _refusal_for(self, error: Exception, noisy: bool = False) -> bytes:
+        """The error reply for an exception; `noisy` is for packets that gdb sends to have something said meanwhile."""
+        match error:
+            case MalformedPacket():
+                return self.error(MALFORMED, f"malformed packet: {error}")
+            case TargetError() if noisy and "error-message" not in self.client_words:
+                # gdb listens to the console while it waits for the reply to these, and says something of its own about
+                # numbers that begin with 1 or 2 (gdb/remote.c, remote_get_noisy_reply and trace_error).
+                self.console(f"{error.message}\n")
+                return self.error(MALFORMED, error.message)
+            case TargetError():
+                return self.error(error.errno, error.message)
+        log.error("a defect in the machine or the stub: %r", error)
+        log.debug("where it was raised", exc_info=error)
+        return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
 
     def _be_busy(self, start: Callable[[object], None], commanding: bool = False) -> None:
         """Be busy with a new activity, which `start` is given and starts, unless that fails."""

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 
+from .framing import enframe
+
 if TYPE_CHECKING:
     from .connection import Connection
 
 C = TypeVar("C")
+
+_SHORT, _MOST_KNOWN = 64, 256  # bytes of a packet whose request is kept for the next time, and how many are kept
 
 # A name ends at the first delimiter (GDB manual, "General Query Packets"); Z and b take one letter more.
 _NAME = re.compile(rb"[vqQ][^,:;]*|[zZb].?|.", re.DOTALL)
@@ -39,12 +43,14 @@ class PacketKind:
     """Whether debuggers begin with it: from then on the client is taken for one (`opening`). It changes nothing."""
     reads: bool = False
     """Whether it changes nothing, so that it may come before the handshake."""
-    repeated: bool = False
-    """Whether it only reads, and debuggers send the same one again and again."""
     leaves: bool = False
     """Whether with this packet the client gives up control, so that it need not wait for a running machine to stop."""
     uncontrolled: bool = False
     """Whether it is answered also when the client has let go of the machine ("!")."""
+
+
+Request = tuple[PacketKind, Any]
+"""The kind of a packet, and what its `parse` gave, which nobody changes: the request is kept for the next time."""
 
 
 @lazy_dataclass
@@ -89,6 +95,8 @@ class Registry:
     def __init__(self, features: Iterable[type[Feature[Any]]]) -> None:
         self.features = tuple(features)
         self._packets = {kind.name.encode(): kind for feature in self.features for kind in feature.packets}
+        self.known: dict[bytes, Request] = {}
+        """Requests by the bytes on the wire, for short packets: debuggers send the same ones again and again."""
 
     def served(self, target: object) -> Registry:
         """The part of it that can be served on `target`."""
@@ -106,3 +114,16 @@ class Registry:
         if kind is None:
             return None
         return kind, payload[len(kind.name) + (payload[0] in b"vqQ") :]
+
+    def request(self, payload: bytes) -> Request | None:
+        """The packet with its fields read; None if no feature has it. Raises `MalformedPacket`."""
+        found = self.find(payload)
+        if found is None:
+            return None
+        kind, fields = found
+        request = kind, kind.parse(fields)
+        if len(payload) <= _SHORT:
+            if len(self.known) >= _MOST_KNOWN:
+                self.known.clear()
+            self.known[enframe(payload)] = request
+        return request

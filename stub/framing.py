@@ -128,9 +128,10 @@ class Deframer:
 def enframe(payload: bytes) -> bytes:
     """The packet that carries `payload`, as bytes to send."""
     body = payload
-    if len(body) > _SHORT or _SPECIAL.search(body):  # the search takes longer than the replacing where much is searched
-        for byte, escaped in _ESCAPES:
-            body = body.replace(byte, escaped)
+    if len(body) <= _SHORT and not _SPECIAL.search(body):
+        return b"$%b#%b" % (body, _CHECKSUMS[sum(body) & 0xFF])
+    for byte, escaped in _ESCAPES:  # what takes longer where little is searched
+        body = body.replace(byte, escaped)
     return b"$%b#%b" % (body, _checksum(body))
 
 

@@ -24,7 +24,7 @@ class ThreadView:
     @property
     def _tasks(self) -> Threads | None:
         threads = self._threads
-        return threads if threads is not None and _GDB in self._words() and threads.has_threads else None
+        return threads if threads is not None and threads.has_threads and _GDB in self._words() else None
 
     @property
     def running(self) -> int:
@@ -60,7 +60,7 @@ class ThreadView:
     @property
     def blocked(self) -> int | None:
         """The thread that the client looks at, if the CPU does not execute it."""
-        return self._selected if self._tasks is not None else None
+        return self._selected if self._selected is not None and self._tasks is not None else None
 
     def read_blocked(self, names: Sequence[str]) -> list[int | None]:
         """Registers of that thread; None for those that are not kept. Raises TargetError."""

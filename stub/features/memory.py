@@ -82,8 +82,8 @@ class MemoryAccess(Feature[Target]):
         return b"OK"
 
     packets = (
-        PacketKind("m", Read.parse, read_hex, reads=True, repeated=True),
+        PacketKind("m", Read.parse, read_hex, reads=True),
         PacketKind("M", Write.parse_hex, write),
-        PacketKind("x", Read.parse, read_binary, reads=True, repeated=True),
+        PacketKind("x", Read.parse, read_binary, reads=True),
         PacketKind("X", Write.parse_binary, write),
     )

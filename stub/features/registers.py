@@ -103,8 +103,8 @@ class RegisterAccess(Feature[Target]):
         return b"OK"
 
     packets = (
-        PacketKind("g", nothing, read_all, reads=True, repeated=True),
+        PacketKind("g", nothing, read_all, reads=True),
         PacketKind("G", hex_data, write_all),
-        PacketKind("p", number, read_one, reads=True, repeated=True),
+        PacketKind("p", number, read_one, reads=True),
         PacketKind("P", Write.parse, write_one),
     )
