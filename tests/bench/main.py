@@ -27,6 +27,7 @@ from tests.bench import (
     prototype_checkpoint,
     qemu_past,
     stubs,
+    system_calls,
 )
 from tests.bench.rows import GROUPS
 from tests.bench.svg import plot
@@ -68,11 +69,12 @@ MEASUREMENTS: Final = {
     "history-cost": Measurement(past.history_cost, 3, 1),
     "calls-of-boot": Measurement(past.calls_of_boot, 3, 1),
     "checkpoint": Measurement(prototype_checkpoint.checkpoints, 3, 1),
-    "qemu-linux": Measurement(peers.qemu_rates, 3, 1),
+    "qemu-hit-cost": Measurement(peers.qemu_hit_cost, 3, 1),
+    "system-calls": Measurement(system_calls.rates, 3, 1),
     "gdb-one-core": Measurement(stubs.one_core, 3, 1),
     "gdb-two-cores": Measurement(stubs.two_cores, 3, 1),
 }
-_OF_LINUX: Final = {linux, one_liners, own_tracer, past, peers, prototype_checkpoint, qemu_past}
+_OF_LINUX: Final = {linux, one_liners, own_tracer, past, peers, prototype_checkpoint, qemu_past, system_calls}
 """The modules whose measurements need the kernel."""
 
 

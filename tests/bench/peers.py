@@ -53,11 +53,6 @@ class Shell:
         # The shell redraws its prompt while a line is typed: the one that counts comes after the line's end.
         return self.wait("\n"), time.perf_counter() - start
 
-    def copy(self, blocks: int) -> float:
-        """The seconds it takes to copy so many bytes: the difference of a long copy and a short one."""
-        few, many = self.dd(1000), self.dd(1000 + blocks)
-        return many - few
-
     def dd(self, blocks: int) -> float:
         """The seconds of one copy, with all that belongs to it."""
         printed, took = self.run(copying(blocks))
@@ -96,12 +91,10 @@ def qemu_boot(scale: float) -> dict[str, float]:
         return {"qemu_boot_seconds": took}
 
 
-def qemu_rates(scale: float) -> dict[str, float]:
-    """System calls a second during `dd bs=1`; microseconds of CPU time that a hit of the guest's kprobe event adds."""
+def qemu_hit_cost(scale: float) -> dict[str, float]:
+    """Microseconds of CPU time that a hit of the guest's kprobe event on vfs_read adds to a read."""
     blocks = int(200_000 * scale)
     with booted() as (shell, _):
-        shell.copy(1000)  # translate what there is
-        found = {"qemu_system_calls": 2 * blocks / shell.copy(blocks)}
         shell.run("echo p:bench vfs_read > /sys/kernel/tracing/kprobe_events")
 
         def seconds(on: bool, blocks: int) -> float:
@@ -109,7 +102,7 @@ def qemu_rates(scale: float) -> dict[str, float]:
             shell.dd(1000)  # translate what there is
             return least(lambda: shell.dd_cpu(blocks))
 
-        found["qemu_hit_us"] = cost_of_a_hit(seconds, blocks)
+        found = {"qemu_hit_us": cost_of_a_hit(seconds, blocks)}
         traced, _ = shell.run("cat /sys/kernel/tracing/kprobe_profile")
         hits = int(traced.partition("bench")[2].split()[0])
         assert hits >= TURNS * (blocks // PIECES) * PIECES, f"the event was hit {hits} times"
