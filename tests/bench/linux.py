@@ -25,7 +25,7 @@ from armprobe.guests.linux.debian import PROMPT, build_initramfs, fetch_kernel
 from armprobe.kernel.btf_dwarf import debug_sections
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
-from tests.bench.pieces import PIECES, cpu_seconds, least
+from tests.bench.pieces import PIECES, TURNS, cpu_seconds, least
 from tests.waiting import PATIENCE
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
@@ -246,9 +246,6 @@ def drgn_views(scale: float) -> dict[str, float]:
 
 def _reads_x0(probe: Kprobe, regs: PtRegs) -> None:
     regs.regs[0]
-
-
-TURNS: Final = 5
 
 
 def hit_costs(scale: float) -> dict[str, float]:

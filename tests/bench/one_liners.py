@@ -9,8 +9,8 @@ from typing import Final
 
 from armprobe.commands import Session
 from armprobe.guests import linux
-from tests.bench.linux import TURNS, copying  # tests have no import name to go by
-from tests.bench.pieces import PIECES, cpu_seconds, least
+from tests.bench.linux import copying  # tests have no import name to go by
+from tests.bench.pieces import PIECES, TURNS, cpu_seconds, least
 
 LINES: Final = {
     "count": "count vfs_read by $comm",

@@ -7,9 +7,8 @@ import math
 import re
 from typing import Final, NamedTuple
 
-from tests.bench.linux import TURNS
 from tests.bench.peers import Shell, booted
-from tests.bench.pieces import PIECES, least
+from tests.bench.pieces import PIECES, TURNS, least
 
 _TRACING: Final = "/sys/kernel/tracing"
 

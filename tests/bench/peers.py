@@ -13,8 +13,8 @@ from pathlib import Path
 
 from armprobe.commands import GdbSession
 from armprobe.guests.linux.debian import PROMPT, READY, build_initramfs, fetch_kernel
-from tests.bench.linux import TURNS, check_copied, copying, cost_of_a_hit
-from tests.bench.pieces import PIECES, least
+from tests.bench.linux import check_copied, copying, cost_of_a_hit
+from tests.bench.pieces import PIECES, TURNS, least
 from tests.bench.stubs import BOARD, QEMU, tool
 from tests.debuggers.tools.lx_scripts import scripts
 from tests.oracle.debug_kernel import debug_vmlinux

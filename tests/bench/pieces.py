@@ -9,6 +9,9 @@ from typing import Final
 
 PIECES: Final = 5
 
+TURNS: Final = 5
+"""How often what is compared is measured by turns: a computer's speed changes within seconds."""
+
 
 def cpu_seconds(work: Callable[[], object]) -> float:
     """The CPU time of this process for some work: other processes of the computer do not count."""

@@ -8,9 +8,9 @@ from functools import partial
 
 from armprobe import machine
 from armprobe.guests import linux
-from tests.bench.linux import TURNS, Shell
+from tests.bench.linux import Shell
 from tests.bench.peers import booted
-from tests.bench.pieces import PIECES, cpu_seconds, least
+from tests.bench.pieces import PIECES, TURNS, cpu_seconds, least
 
 _START = 1000
 """Blocks of a short copy, which has the start of dd and translates what there is."""
