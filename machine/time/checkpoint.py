@@ -20,10 +20,9 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.memory import dirty_pages
 from armprobe.machine.memory.bus import Ram
 from armprobe.machine.memory.dirty_pages import DirtyPages
+from armprobe.machine.memory.page_store import Content, PageStore
 from armprobe.machine.native.pages import PAGE, Pages, pages_of
 from armprobe.machine.state import Volume
-
-from .page_store import Content, PageStore
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
