@@ -340,11 +340,10 @@ def put_back(machine: Machine, path: str | Path) -> tuple[SavedMachine, SavedHis
     for ram, memory in zip(machine.bus.rams, saved.memories, strict=True):
         with memoryview(memory) as content:
             to, source = pages.address_of(ram.data), pages.address_of(content)
-            differing: list[int] = []
+            numbers: list[int] = []
             for at in sorted({*filled(ram.pages, _CHUNK), *filled(memory, _CHUNK)}):
-                count = min(_CHUNK, ram.size - at) // pages.PAGE
-                differing += [at // pages.PAGE + page for page in pages.differing(to + at, source + at, count)]
-            changed = pages.pages_of(differing)
+                numbers += range(at // pages.PAGE, min(at + _CHUNK, ram.size) // pages.PAGE)
+            changed, _ = pages.differing(to, source, pages.pages_of(numbers))
             pages.copy(to, source, changed)
         for core in machine.cores:
             core.forget_pages(ram.base, changed)

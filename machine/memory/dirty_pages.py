@@ -36,8 +36,8 @@ class DirtyPages(Protocol):
     def changed(self) -> Pages:
         """The pages that may differ from `base`. All that do are among them."""
 
-    def keep(self, pages: Pages) -> None:
-        """Copy these pages, which are all that have changed, to `base`."""
+    def keep(self, changed: Pages, unmarked: Pages) -> None:
+        """Copy the pages that differ from `base` to it. Those `unmarked` count as changed only if they change again."""
 
     def put_back(self, pages: Pages) -> None:
         """Copy these pages from `base`."""
@@ -73,7 +73,11 @@ def _written(memory: Backing) -> Pages:
 
 
 class PrivateMapping:
-    """Makes the memory a private mapping of `base`, at its own address, when it is first copied."""
+    """Makes the memory a private mapping of `base`, at its own address, when it is first copied.
+
+    A page that has changed may stay the mapping's own when it is copied: the guest is likely to write to it again, and
+    if it were the file's, Linux would have to copy it then.
+    """
 
     exact: ClassVar[bool] = True
 
@@ -92,10 +96,10 @@ class PrivateMapping:
     def changed(self) -> Pages:
         return _written(self._ram.pages)
 
-    def keep(self, pages: Pages) -> None:
-        native.copy(self._base, self._memory, pages)
+    def keep(self, changed: Pages, unmarked: Pages) -> None:
+        native.copy(self._base, self._memory, changed)
         if self._mapped:
-            native.discard(self._memory, pages)
+            native.discard(self._memory, unmarked)
         else:
             native.map_private(self._memory, self._size, self._file)
             self._mapped = True
@@ -110,7 +114,7 @@ class Comparison:
     exact: ClassVar[bool] = False
 
     def __init__(self, ram: Ram) -> None:
-        self._memory, self._size = native.address_of(ram.data), ram.size
+        self._memory, self._all = native.address_of(ram.data), native.pages_of(list(range(ram.size // PAGE)))
         file = -1 if ram.pages.file is None else ram.pages.file
         kind = mmap.MAP_PRIVATE | (mmap.MAP_ANONYMOUS if file < 0 else 0)
         self._pages = mmap.mmap(file, ram.size, flags=kind, prot=mmap.PROT_READ | mmap.PROT_WRITE)
@@ -118,10 +122,10 @@ class Comparison:
         self._base = native.address_of(self.base)
 
     def changed(self) -> Pages:
-        return native.differing(self._memory, self._base, self._size // PAGE)
+        return native.differing(self._memory, self._base, self._all)[0]
 
-    def keep(self, pages: Pages) -> None:
-        native.copy(self._base, self._memory, pages)
+    def keep(self, changed: Pages, unmarked: Pages) -> None:
+        native.copy(self._base, self._memory, changed)
 
     def put_back(self, pages: Pages) -> None:
         native.copy(self._memory, self._base, pages)
@@ -141,7 +145,7 @@ def _pagemap_works() -> bool:
     try:
         tried = PrivateMapping(Ram("trial", 0, memoryview(memory), memory, len(memory)))
         memory[0] = 1
-        tried.keep(tried.changed())
+        tried.keep(tried.changed(), native.pages_of([]))
         memory[PAGE], read = 2, memory[2 * PAGE]
         changed = list(tried.changed())
         tried.put_back(native.pages_of([1]))

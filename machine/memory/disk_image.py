@@ -12,6 +12,8 @@ from armprobe.machine import host_files
 from armprobe.machine.errors import MachineError
 from armprobe.machine.native.pages import PAGE, Pages, pages_of
 
+from .page_store import PageStore
+
 SECTOR: Final = 512
 _LARGEST: Final = 1 << 44  # bytes: the numbers of its pages have 32 bits
 MOST_WRITTEN: Final = (1 << 30) // PAGE
@@ -117,10 +119,12 @@ class DiskImage:
     def changed(self) -> Pages:
         return pages_of(sorted(self._dirty))
 
-    def keep(self, pages: Pages) -> None:
+    def keep(self, pages: Pages, store: PageStore, exact: bool) -> tuple[Pages, list[int], Pages]:
+        stored = [store.put(self._base[number]) for number in pages]
         for number in pages:
             self._base[number] = self._pages[number]
         self._dirty.clear()
+        return pages, stored, pages_of([])
 
     def put_back(self, pages: Pages) -> None:
         for number in pages:

@@ -2,7 +2,7 @@
 /* Which pages of a memory have changed, and what is done with each of them: see machine/memory/dirty_pages.py.
  *
  * Pages are given by their numbers in the memory, in ascending order. */
-#define _DEFAULT_SOURCE /* madvise, pread, MAP_ANONYMOUS */
+#define _DEFAULT_SOURCE /* madvise, pread, pwrite, MAP_ANONYMOUS */
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,16 +34,40 @@ ARMPROBE_EXPORT int64_t armprobe_pages_written(int pagemap, const uint8_t *memor
     return found;
 }
 
-/* The pages in which two memories differ. Returns their number. */
-ARMPROBE_EXPORT int64_t armprobe_pages_differing(const uint8_t *memory, const uint8_t *base, uint32_t count,
-                                                 uint32_t *pages)
+/* Those of the pages in which two memories differ, and the others. Returns the number of the first. */
+ARMPROBE_EXPORT uint32_t armprobe_pages_differing(const uint8_t *memory, const uint8_t *base, const uint32_t *pages,
+                                                  uint32_t count, uint32_t *differing, uint32_t *others)
 {
-    int64_t found = 0;
+    uint32_t found = 0;
 
-    for (size_t page = 0; page < count; page++)
-        if (memcmp(memory + page * PAGE, base + page * PAGE, PAGE))
-            pages[found++] = (uint32_t)page;
+    for (uint32_t index = 0; index < count; index++) {
+        size_t at = (size_t)pages[index] * PAGE;
+        if (memcmp(memory + at, base + at, PAGE))
+            differing[found++] = pages[index];
+        else
+            others[index - found] = pages[index];
+    }
     return found;
+}
+
+/* Write pages of the memory to a file, each at the next of the free `places` there, which are counted in pages. One
+ * that is full of zeros takes none. Sets where each is, -1 for such a one. Returns the number of places taken, or -1 if
+ * the file cannot be written. */
+ARMPROBE_EXPORT int64_t armprobe_pages_store(int file, const uint8_t *memory, const uint32_t *pages, uint32_t count,
+                                             const int32_t *places, int32_t *at)
+{
+    int64_t taken = 0;
+
+    for (uint32_t index = 0; index < count; index++) {
+        const uint8_t *page = memory + (size_t)pages[index] * PAGE;
+        at[index] = -1;
+        if (!page[0] && !memcmp(page, page + 1, PAGE - 1))
+            continue;
+        at[index] = places[taken++];
+        if (pwrite(file, page, PAGE, (off_t)at[index] * PAGE) != PAGE)
+            return -1;
+    }
+    return taken;
 }
 
 ARMPROBE_EXPORT void armprobe_pages_copy(uint8_t *to, const uint8_t *from, const uint32_t *pages, uint32_t count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from array import array
 from typing import Final, TypeAlias
 
 from .binding import function
@@ -15,7 +16,12 @@ Pages: TypeAlias = "ctypes.Array[ctypes.c_uint32]"
 
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_uint32
 _WRITTEN: Final = function("armprobe_pages_written", ctypes.c_int64, ctypes.c_int, _POINTER, _COUNT, _POINTER)
-_DIFFERING: Final = function("armprobe_pages_differing", ctypes.c_int64, _POINTER, _POINTER, _COUNT, _POINTER)
+_DIFFERING: Final = function(
+    "armprobe_pages_differing", _COUNT, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER
+)
+_STORE: Final = function(
+    "armprobe_pages_store", ctypes.c_int64, ctypes.c_int, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER
+)
 _COPY: Final = function("armprobe_pages_copy", None, _POINTER, _POINTER, _POINTER, _COUNT)
 _DISCARD: Final = function("armprobe_pages_discard", ctypes.c_bool, _POINTER, _POINTER, _COUNT)
 _MAP: Final = function("armprobe_pages_map", ctypes.c_bool, _POINTER, ctypes.c_uint64, ctypes.c_int)
@@ -44,10 +50,25 @@ def written(pagemap: int, memory: int, count: int) -> Pages:
     return _first(pages, found)
 
 
-def differing(memory: int, base: int, count: int) -> Pages:
-    """Those of `count` pages in which two memories differ."""
-    pages = (ctypes.c_uint32 * count)()
-    return _first(pages, _DIFFERING(memory, base, count, pages))
+def differing(memory: int, base: int, pages: Pages) -> tuple[Pages, Pages]:
+    """Those of the pages in which two memories differ, and the others."""
+    count = len(pages)
+    found, others = (ctypes.c_uint32 * count)(), (ctypes.c_uint32 * count)()
+    differ = _DIFFERING(memory, base, pages, count, found, others)
+    return _first(found, differ), _first(others, count - differ)
+
+
+def store(file: int, memory: int, pages: Pages, places: array[int]) -> tuple[list[int], int]:
+    """Write pages of a memory to a file, at the first of the free `places` there, which are counted in pages.
+
+    One that is full of zeros takes none. Returns where each is, -1 for such a one, and the number of places taken.
+    Raises OSError.
+    """
+    at, count = (ctypes.c_int32 * len(pages))(), len(pages)
+    taken = _STORE(file, memory, pages, count, places.buffer_info()[0], at)
+    if taken < 0:
+        raise OSError("the memory of checkpoints cannot be written")
+    return list(at), taken
 
 
 def _first(pages: Pages, count: int) -> Pages:

@@ -227,7 +227,7 @@ class Timeline:
 
     def _taken(self) -> Kept:
         number = len(self._log.events) if self.live else self.replay.cursor
-        return Kept(self.position, number, self.replay.interrupts, self._machine.checkpoints.take())
+        return Kept(self.position, number, self.replay.interrupts, self._machine.checkpoints.take(exact=not self.live))
 
     def _shorten(self) -> None:
         """Throw other branches away, and drop the oldest part of the history, until events take what they may."""

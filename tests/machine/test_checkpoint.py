@@ -283,20 +283,41 @@ WRITES_THE_SAME = """
     nop
     .endr
     str x0, [x1]
-    .rept 400
+    .rept 200
+    nop
+    .endr
+    str x0, [x1]
+    .rept 200
     nop
     .endr
     b .
 """
-SECOND_WRITE = 203  # the instructions before it
+WRITES = 2, 203, 404  # the instructions before each
 
 
 def test_a_write_of_what_was_there_is_found(bare: Callable[..., Machine], kind: type[DirtyPages]) -> None:
     """A comparison sees no change between the checkpoints around it, which are not to pass for ones without a write."""
     guest = following(bare(WRITES_THE_SAME), kind)
-    for position in (100, 300, 500, 600):
+    for position in (100, 300, 350, 500, 600):
         guest.run(instructions=position - guest.instructions)
         guest.timeline.take()
-    write = guest.timeline.last_write(0x4020_0000, 8)
-    assert write is not None
-    assert (write.position, write.value) == (SECOND_WRITE, 7)
+    for last in reversed(WRITES):
+        write = guest.timeline.last_write(0x4020_0000, 8)
+        assert write is not None
+        assert (write.position, write.value) == (last, 7)
+        guest.timeline.go(last)
+
+
+def test_a_page_that_has_changed_counts_as_written_once_more(demo: Machine) -> None:
+    """Unless that is to be known exactly. A comparison never knows it."""
+    checkpoints, page = demo.checkpoints, demo.ram.data[-PAGE:]
+    numbers, untouched = checkpoints.pages_of(demo.ram.end - PAGE, PAGE), []
+    checkpoints.take()  # the first makes all pages the file's
+    for exact in (False, True):
+        page[:4] = b"new!" if exact else b"old!"
+        before = checkpoints.take(exact)
+        for _ in range(2):
+            after = checkpoints.take()
+            untouched.append(checkpoints.is_untouched(numbers, before.position, before, after))
+            before = after
+    assert untouched == ([False, True, True, True] if checkpoints._exact else [False] * 4)

@@ -314,12 +314,12 @@ def test_little_is_watched_for_a_write(bare: Callable[..., Machine], monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("kind", "address", "most"), [("write", 0x4020_0000, 200_000), ("read", 0x4020_1100, 2_000_000)]
+    ("kind", "address", "most"), [("write", 0x4020_0000, 250_000), ("read", 0x4020_1100, 2_000_000)]
 )
 def test_little_is_watched_on_the_way_back(
     kind: str, address: int, most: int, bare: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the page was not written, other stops are looked for at the usual speed."""
+    """Where the page was not written since the last checkpoint but one, others are looked for at the usual speed."""
     guest, forward = bare(SELDOM), []
     guest.watchpoints.add(kind, address, 8)
     guest.breakpoints.add(guest.symbols["place"].address)
