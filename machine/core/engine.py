@@ -26,6 +26,10 @@ LIBRARY: Final = ctypes.PyDLL(uclib._name)
 # Bytes for translated code, of which Linux at work makes a megabyte a second. When they are full, all of it is dropped.
 # Code calls the engine in a slower way from more than 2 GiB away, as it did from a second machine's 1 GiB, the default.
 _BUFFER: Final = 256 << 20
+# Bytes of the pages by which Unicorn keeps code and translations: the smallest granule of AArch64 (Arm ARM, D8.1.8). By
+# default it is the 1 KiB of ARMv5: more translations are looked up then, a TLBI of one page drops all of them, and only
+# branches within a kilobyte lead straight to translated code.
+ENGINE_PAGE: Final = 4096
 _HCR_EL2: Final = Encoding(3, 4, 1, 1, 0)
 _HCR: Final = 1 << 31 | 1 << 13  # EL1 is AArch64 (RW), WFI is trapped (TWI). Arm ARM, D19.2.48
 _SCR_EL3: Final = Encoding(3, 6, 1, 1, 0)
@@ -41,6 +45,7 @@ def new_engine(model: str) -> unicorn.Uc:
         raise MachineError(f"there is no CPU model '{model}': choose one of {', '.join(CPU_MODELS)}")
     engine = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
     engine.ctl_set_cpu_model(CPU_MODELS[model])
+    engine.ctl_set_page_size(ENGINE_PAGE)
     engine.ctl_set_tcg_buffer_size(_BUFFER)
     # Without SCR_EL3.RW and HCR_EL2.RW, ERET at EL1 is an illegal return and the MMU walks AArch32 tables.
     write_system_register(engine, _SCR_EL3, _SCR)

@@ -16,6 +16,7 @@ from armprobe.machine.state import Order
 from armprobe.machine.stop import Stop, StopReason
 
 from .deferred_signals import calls_users_code
+from .engine import ENGINE_PAGE
 from .exceptions import EXTERNAL_ABORT, FAR_NOT_VALID, IL, SCTLR_NTWI, WRITE_NOT_READ, Class, Raised
 from .guest_watchpoints import GuestWatchHit
 from .native_engine import MASKS
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from .core import Core
 
-_ENGINE_PAGE: Final = 1 << 10  # bytes: the page size by which Unicorn keeps code, the smallest of any Arm CPU
 NAP: Final = 0.05  # seconds: the longest that guest time is held back at once
 _BUS_ERRORS: Final = {
     unicorn.UC_ERR_READ_UNMAPPED: 0,
@@ -297,7 +297,7 @@ class RunLoop:
         pc, breakpoints = core.context.pc, self._core.breakpoints
         if pc == breakpoints.stepping_over:
             return False
-        if pc in breakpoints and fault_address == pc - _ENGINE_PAGE:
+        if pc in breakpoints and fault_address == pc - ENGINE_PAGE:
             # The block that ends a run there has no instructions. The engine treats it as reaching from its first byte
             # to the byte before. At the start of a page, that byte may be in a page that cannot be executed.
             core.dispatcher.end_slice = True
