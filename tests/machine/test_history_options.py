@@ -50,9 +50,9 @@ class Computer:
     def seconds(self) -> float:
         return (self.running + self.taking) / 1000
 
-    def _slowly(self) -> Checkpoint:
+    def _slowly(self, exact: bool) -> Checkpoint:
         self.taking += self._cost
-        return self._take()
+        return self._take(exact)
 
 
 def test_the_usual_interval() -> None:
