@@ -6,13 +6,14 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from .errors import MachineError
 from .field_checks import Check, misfit
 
+_ENCODER: Final = json.JSONEncoder(default=list)  # json.dumps() makes one each time
 Values = dict[str, Any]
 """The state of a part, as JSON can hold it."""
 
@@ -205,5 +206,5 @@ def _fits(wrong: Callable[[Any], str]) -> Check:
 
 def _copied(values: Values) -> Values:
     """A copy that shares nothing with the part. Arrays that the part shares with the C core become lists."""
-    copy: Values = json.loads(json.dumps(values, default=list))
+    copy: Values = json.loads(_ENCODER.encode(values))
     return copy

@@ -13,7 +13,7 @@ RATE: Final = 200_000
 INTERVAL: Final = 200
 """Milliseconds that it takes to get to a position."""
 _WAY: Final = 2  # a half of the interval is executed again at most. The rest is for all else that it takes to get there
-_SHARE: Final = 40  # a checkpoint may take a 40th of the time: the guest then copies each page that it writes again
+_SHARE: Final = 50  # a checkpoint may take a 50th of the time: the host then copies pages that the guest writes to
 _LEAST: Final = 20  # of the spacing in instructions: less is executed again soon, also where the guest had to wait
 _AGAIN: Final = 2  # times as many checkpoints, which may cost as many times more, where somebody goes back and forth
 
