@@ -231,11 +231,12 @@ class Machine:
         `run` does."""
         self.refuse_in_handler()
         self.core.changes += 1
-        taken = self.scheduler.take()
+        taken, context = self.scheduler.take(), self.core.context
         try:
             stop = None
             for _ in range(count):
-                extra = self.scratch.is_extra(self.core.load().pc)
+                context.load()
+                extra = self.scratch.is_extra(context.pc)
                 stop = self.scheduler.run(None, 0 if extra else 1, interrupts=False)
                 if stop.reason is not StopReason.INSTRUCTIONS:
                     break

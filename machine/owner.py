@@ -102,9 +102,15 @@ class Owner:
 
     def call_briefly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, for short work: runs on the caller's thread if no other thread is using the machine."""
-        if threading.get_ident() != self._user and self._lock.acquire(blocking=False):
-            return self._use(function, *args, **kwargs)
-        return self.call(function, *args, **kwargs)
+        thread = threading.get_ident()
+        if thread == self._user or not self._lock.acquire(blocking=False):
+            return self.call(function, *args, **kwargs)
+        self._user = thread
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._user = None
+            self._lock.release()
 
     def run(self, run: Callable[[], Stop], waits: bool = True) -> Stop:
         """Run the machine with `run` on this thread, which must be the owner's. If `waits`, a guest that idles without
@@ -157,7 +163,7 @@ class Owner:
         if self.running:
             raise RuntimeError("the guest is running already")
         self.running = True
-        ended = self._run_briefly(run) if brief else None
+        ended = self._run_briefly(run) if brief and self._lock.acquire(blocking=False) else None
         if ended is not None:
             done(ended)
             return
@@ -172,34 +178,19 @@ class Owner:
         self._work.put(work)
 
     def _run_briefly(self, run: Callable[[], Stop]) -> Stop | BaseException | None:
-        """Run on this thread if no other thread is using the machine. None if one is, or if there is more to do."""
-        if not self._lock.acquire(blocking=False):
-            return None
-
-        def briefly() -> Stop:
-            self._brief = True
-            try:
-                return run()
-            finally:
-                self._brief = False
-
+        """Run on this thread, which has acquired the lock, and release it. None if there is more to do."""
+        self._user, self._brief = threading.get_ident(), True
         try:
-            ended: Stop | BaseException = (stop := self._use(briefly))
+            ended: Stop | BaseException = (stop := run())
             if stop.reason in _MORE:
                 return None
         except BaseException as error:
             ended = error
+        finally:
+            self._brief, self._user = False, None
+            self._lock.release()
         self._over()
         return ended
-
-    def _use(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` on this thread, which has acquired the lock, and release it."""
-        self._user = threading.get_ident()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            self._user = None
-            self._lock.release()
 
     def interrupt(self) -> None:
         """Stop a running guest, also one run by `interruptible` work. Does nothing to a stopped guest."""
@@ -227,6 +218,11 @@ class Owner:
             work()
 
     def _loop(self) -> None:
+        thread = threading.get_ident()
         while (work := self._work.get()) is not None:
-            self._lock.acquire()
-            self._use(work)
+            with self._lock:
+                self._user = thread
+                try:
+                    work()
+                finally:
+                    self._user = None

@@ -47,17 +47,17 @@ class Scheduler:
         With `run`, this is its next part: a breakpoint at the PC stops it. Raises MachineError when the guest has ended
         for good, and when another thread is running it.
         """
-        if self.ended:
-            assert self._last_stop is not None
-            raise MachineError(f"{self._last_stop.reason.value}: restore a snapshot or load the guest again to go on")
+        last, clock = self._last_stop, self._machine.clock
+        if last is not None and last.reason.final:
+            raise MachineError(f"{last.reason.value}: restore a snapshot or load the guest again to go on")
         taken = self.take()
-        outer, self._began = self._began, self._machine.clock.executed
+        outer, self._began = self._began, clock.executed
         self._depth += 1
         try:
-            if self._depth == 1 and self._machine.clock.paced:
-                self._machine.clock.start_pacing()
+            if self._depth == 1 and clock.paced:
+                clock.start_pacing()
             loop = self._machine.core.run_loop
-            end = None if budget is None else self._machine.clock.executed + budget
+            end = None if budget is None else self._began + budget
             run = loop.begin(until, interrupts, end) if run is None else loop.go_on(run, end)
             self.last_run = run
             stop = self._slices(run)
@@ -143,9 +143,9 @@ class Scheduler:
             self.between_slices()
         if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
             return interrupted
-        if end is not None and machine.clock.executed >= end:
+        if end is not None and (executed := machine.clock.executed) >= end:
             pc = machine.core.load().pc
-            if machine.clock.executed > end or not machine.core.native.is_aside(pc):
+            if executed > end or not machine.core.native.is_aside(pc, executed):
                 return Stop(StopReason.INSTRUCTIONS, pc)
         machine.timeline.before_slice(run, self._depth)
         machine.core.run_loop.update()

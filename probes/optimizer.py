@@ -268,7 +268,8 @@ class Optimizer:
             self._due |= dict.fromkeys(self._left)
             self._left.clear()
         self._runs = self._machine.core.changes
-        self.begin_due()
+        if self._due:
+            self.begin_due()
         busy = self._engine.blocks[self._machine.core].site is not None
         if busy is not self.busy:
             self.busy = self._shared.busy = busy

@@ -193,8 +193,9 @@ class Core:
 
     def load(self) -> Context:
         """The context, up to date."""
-        self.refuse_other_threads()
-        if not self.held:
+        if self.thread and self.thread != threading.get_ident():
+            raise MachineError(ANOTHER_THREAD)
+        if not self.native.state.handling:
             self.context.load()
         return self.context
 

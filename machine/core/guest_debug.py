@@ -97,7 +97,7 @@ class GuestDebug:
             mdscr = self._core.system(_MDSCR)
             self._watchpoints.update(mdscr, self._core.machine.clock.executed)
             self.stepping = self.stepping or mdscr & _STEPS_EL1 == _STEPS_EL1
-        self._watchpoints.tidy(self._core.machine.clock.executed)
+        self._watchpoints.tidy()
         if self.stepping:
             self._core.run_loop.end_slices_at(self._core.register_access.unmasking)
             self._core.refresh()

@@ -91,9 +91,11 @@ class GuestWatchpoints:
             self._hook = None
             self._unhooked_at = executed
 
-    def tidy(self, executed: int) -> None:
+    def tidy(self) -> None:
         """Between two slices: drop the code translated for hooks if no hook was needed for `_LONG` instructions."""
-        if self._placeholder is not None and self._hook is None and executed - self._unhooked_at > _LONG:
+        if self._placeholder is None or self._hook is not None:
+            return
+        if self._core.machine.clock.executed - self._unhooked_at > _LONG:
             self._core.engine.hook_del(self._placeholder)
             self._placeholder = None
             self._stop.end()

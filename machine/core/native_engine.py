@@ -161,11 +161,6 @@ class NativeEngine:
             return int(state.executed)
         return int(_EXECUTED(self._at)) - state.begin
 
-    @property
-    def ended(self) -> int:
-        """The guest's instructions at the end of the last run."""
-        return int(self.state.ended)
-
     def limit(self, count: int) -> None:
         """See `Core.limit`."""
         _LIMIT(self._at, count)
@@ -214,9 +209,12 @@ class NativeEngine:
         """In the handler of an exception: count an instruction that has been executed in another way."""
         self.state.base += 1
 
-    def is_aside(self, pc: int) -> bool:
-        """Whether no run ends at `pc` for its length: the machine's own code, before too much of it was executed."""
-        return bool(_IS_ASIDE(self._at, self._core.machine.clock.executed, pc))
+    def is_aside(self, pc: int, executed: int) -> bool:
+        """Whether no run ends at `pc` for its length: the machine's own code, before too much of it was executed.
+
+        `executed` is the clock's count.
+        """
+        return bool(_IS_ASIDE(self._at, executed, pc))
 
     def stop_before(self) -> None:
         """In a hook of an instruction that is not to be executed: end the run before it."""

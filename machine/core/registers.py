@@ -87,11 +87,16 @@ class Registers:
 
     def read(self, names: Sequence[str]) -> list[int]:
         """Several registers by name, from one copy of the CPU's state. Raises MachineError for an unknown name."""
-        self._core.load()
-        context = self._core.context
-        vectors = context.vectors() if "v0" in names else {}
+        context = self._core.load()
+        x, vectors = context.x, context.vectors() if "v0" in names else {}
         return [
-            context.x[_GENERAL[name]] if name in _GENERAL else vectors[name] if name in vectors else self[name]
+            x[_GENERAL[name]]
+            if name in _GENERAL
+            else vectors[name]
+            if name in vectors
+            else context.pstate
+            if name == "cpsr"
+            else self[name]
             for name in names
         ]
 

@@ -133,12 +133,13 @@ class RunLoop:
             resume, dispatcher.resume, dispatcher.stop = dispatcher.resume, None, None
             resume(core)
             context.store()
-        core.register_access.begin(context.pc)
+        pc = context.pc
+        core.register_access.begin(pc)
         # A breakpoint or watchpoint at the instruction where the run starts does not stop it there, even if interrupts
         # come first, until that instruction is executed with the present stack pointer.
-        start: Place = (context.pc, context.sp)
+        start: Place = (pc, context.sp)
         core.conditional_breakpoints.skip = start
-        watched, self.watched_at = self.watched_at == context.pc, None
+        watched, self.watched_at = self.watched_at == pc, None
         return Run(until, interrupts, end, start, watched, end, interrupts)
 
     def go_on(self, run: Run, end: int | None) -> Run:
@@ -164,7 +165,7 @@ class RunLoop:
         """Run for up to `most` instructions, fewer if something needs attention. Returns the stop, if any."""
         machine, core, context, clock = self._machine, self._core, self._core.context, self._machine.clock
         dispatcher, breakpoints, conditional = core.dispatcher, core.breakpoints, core.conditional_breakpoints
-        length = self._length(most)
+        length = self._length(most) if most > 1 else most
         signal = machine.gic.signal()
         pending = signal is not Signal.NONE
         if self.waiting:
@@ -174,13 +175,13 @@ class RunLoop:
         context.load()
         if core.pmu.following:
             core.pmu.follow(context.el)
-        unmasked = not context.daif & MASKS[signal] and not core.native.is_aside(context.pc)
-        if pending and run.interrupts and unmasked:
+        pending = pending and run.interrupts
+        if pending and not context.daif & MASKS[signal] and not core.native.is_aside(context.pc, clock.executed):
             dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
             pending = False  # until the guest has acknowledged it, which ends the slice if there is another
-        core.native.signal(signal if pending and run.interrupts else Signal.NONE)
+        core.native.signal(signal if pending else Signal.NONE)
         pc = context.pc
-        starting = run.start == (pc, context.sp)
+        starting = run.start is not None and run.start == (pc, context.sp)
         core.watchpoints.enabled = not (starting and run.watched)
         if pc in breakpoints:
             if self._call_intercepts(pc):
@@ -190,9 +191,10 @@ class RunLoop:
             error = self._execute(breakpoints.step_over, pc)
         else:
             length = 1 if starting and run.watched else length
-            self._let_go_on(run, length, most)
+            if length > 1 and run.interrupts:
+                self._let_go_on(run, length, most)
             error = self._execute(core.run, pc, length)
-        if starting and core.executed:
+        if starting and core.native.executed:
             run.start = conditional.skip = None
         if error is not None:
             self._bus_error(error)
@@ -212,8 +214,6 @@ class RunLoop:
 
     def _length(self, most: int) -> int:
         """The instructions to run until the next timer, so that it interrupts at its instruction; `most` at most."""
-        if most <= 1:
-            return most
         if deadlines := self.deadlines():
             most = min(most, min(deadlines) - self._machine.clock.now)
         overflow = self._core.pmu.until_overflow()
@@ -222,13 +222,12 @@ class RunLoop:
     def _let_go_on(self, run: Run, length: int, most: int) -> None:
         """Let the C core begin further slices by itself, unless between them is something that only Python does.
 
+        For runs that take interrupts.
         `length` is that of this slice, `most` that of others.
         """
         core, machine = self._core, self._machine
         if (
-            not run.interrupts
-            or length <= 1
-            or machine.clock.paced
+            machine.clock.paced
             or core.guest_debug.stepping
             or core.pmu.following
             or core.pmu.until_overflow() is not None

@@ -176,11 +176,12 @@ class Console:
         """Type `data` at the guest. May be called from any thread; it arrives between two slices."""
         with self._lock:
             self._input += data
-        self._arrived.set()
+            if data:
+                self._arrived.set()
 
     def deliver(self) -> None:
         """Pass the input written so far to the UART. Called by the machine between slices."""
-        if self._arrived.is_set():
+        if self._input:
             with self._lock:
                 data = bytes(self._input)
                 self._input.clear()

@@ -52,10 +52,6 @@ class GicCpuInterface(NativeDevice, code="gic_interface"):
         """The INTID to be signalled to the CPU now, or 1023."""
         return int(_PENDING(self.at))
 
-    def signal(self) -> Signal:
-        """How the pending interrupt is signalled to the CPU: group 0 may use FIQ (2.3)."""
-        return _SIGNALS[int(_SIGNAL(self.at))]
-
 
 def _of_interface(name: str) -> Any:
     """A number or an array of the first CPU's interface, as an attribute."""
@@ -106,6 +102,7 @@ class Gic(NativeDevice, code="gic"):
     def __init__(self, state: StateRegistry) -> None:
         super().__init__()
         self.enable = self.edge = _SGIS
+        self._first = self.interfaces[0].at  # once: it is asked before each slice
         for interface in self.interfaces:
             interface.gic = self.at
             interface.binary_points[:] = [2, 3]  # the least that they can be
@@ -129,8 +126,8 @@ class Gic(NativeDevice, code="gic"):
         return self.interfaces[0].pending_interrupt()
 
     def signal(self) -> Signal:
-        """How the pending interrupt is signalled to the first CPU."""
-        return self.interfaces[0].signal()
+        """How the pending interrupt is signalled to the first CPU: group 0 may use FIQ (2.3)."""
+        return _SIGNALS[int(_SIGNAL(self._first))]
 
     def abandon(self, priorities: list[int], active: int) -> None:
         """Go back to these active interrupts. Interrupts taken since are abandoned and become pending again."""

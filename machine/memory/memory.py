@@ -121,6 +121,10 @@ class Memory:
 
     def read_available(self, address: int, size: int) -> bytes:
         """Like `read`, but ends at the first unmapped byte. Raises MachineError if the first byte is unmapped."""
+        if 0 < size <= PAGE - address % PAGE and 0 <= address < TOP:  # as a debugger reads, at each stop
+            self._core.refuse_other_threads()
+            if (physical := self._core.physical(address)) is not None:
+                return self._bus.read(physical, size)
         pieces = []
         try:
             for physical, length in self._pieces(address, size):

@@ -84,8 +84,8 @@ class Scratch:
 
     def is_extra(self, address: int) -> bool:
         """Whether the instruction at `address` is one that the guest has not."""
-        offset = self._offset(address)
-        return offset is not None and self._roles[offset // 4] == Role.EXTRA
+        base = self.base
+        return base is not None and 0 <= address - base < SIZE and self._roles[(address - base) // 4] == Role.EXTRA
 
     def write_code(self, address: int, code: bytes, *roles: Role) -> None:
         """Write instructions that the guest executes beside its own. `roles` are those of the first ones."""

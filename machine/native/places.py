@@ -360,8 +360,9 @@ class Places:
 
     def at_rest(self) -> None:
         """The engine executes nothing, but for a run in which this one is."""
-        self.settle()
         if not self._core.running:
+            if self.recorder.pending:
+                self.settle()
             self._removed.clear()
 
     def retire(self, used: object) -> None:

@@ -57,7 +57,8 @@ class Clock:
     @property
     def now(self) -> int:
         """The generic timer's count."""
-        return self.executed + self.idle
+        running = self.running
+        return (self.instructions if running is None else running.native.now) + self._idle[0]
 
     @property
     def seconds(self) -> float:
@@ -67,7 +68,7 @@ class Clock:
     def settle(self) -> None:
         """Take over the running core's count of instructions, when its run has ended."""
         if self.running is not None:
-            self.instructions = self.running.native.ended
+            self.instructions = int(self.running.native.state.ended)
             self.running = None
 
     def pause(self) -> None:

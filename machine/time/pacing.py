@@ -31,15 +31,12 @@ class Pacing:
         """The last checkpoint is that at `position`, where the machine is now."""
         self._last, self._last_at, self._used = position, time.monotonic(), time.process_time()
 
-    def due(self, position: int) -> bool:
-        """Whether to take a checkpoint."""
-        return self._due(position, 1)
-
     def due_again(self, position: int) -> bool:
-        """Whether to take one in a replay, for what is executed there next."""
-        return self._due(position, _AGAIN)
+        """Whether to take a checkpoint in a replay, for what is executed there next."""
+        return self.due(position, _AGAIN)
 
-    def _due(self, position: int, times: int) -> bool:
+    def due(self, position: int, times: int = 1) -> bool:
+        """Whether to take a checkpoint, of which there are `times` as many as usual."""
         spacing = self.spacing // times
         if position < self._last + spacing // _LEAST:
             return False

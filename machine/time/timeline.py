@@ -107,7 +107,7 @@ class Timeline:
     @property
     def position(self) -> int:
         """The count of the guest's own instructions since reset."""
-        return self._machine.instructions
+        return self._machine.clock.executed
 
     @property
     def start(self) -> int:
@@ -192,7 +192,8 @@ class Timeline:
             if not self.replay.handlers and not self._finishing():
                 self.replay_due(run)
                 if self._leaving and depth == 1 and not self.live:
-                    self._take_if(self.pacing.due_again(self.position))
+                    if self.pacing.due_again(self.position):
+                        self._take_or_not()
                     run.limit = min(self.position + _STRIDE, self.end if run.limit is None else run.limit)
             if not self.live:
                 return
@@ -202,14 +203,14 @@ class Timeline:
         if run.interrupts is not self.replay.interrupts:
             self.replay.interrupts = run.interrupts
             self._mark(Marker.MODE, "", run.interrupts)
-        self._take_if(self.pacing.due(self.position))
+        if self.pacing.due(self._machine.clock.executed):
+            self._take_or_not()
         if self.tree.full:
             self._shorten()
 
-    def _take_if(self, due: bool) -> None:
-        if due:
-            with contextlib.suppress(MachineError):  # the disk is full: the guest goes on without this one
-                self.take()
+    def _take_or_not(self) -> None:
+        with contextlib.suppress(MachineError):  # the disk is full: the guest goes on without this one
+            self.take()
 
     def _finishing(self) -> bool:
         """Whether the guest is at the end of the history, but in a hit whose handlers have been called before that."""

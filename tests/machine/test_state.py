@@ -55,7 +55,7 @@ NOT_STATE: set[tuple[str, str]] = {
     ("machine.guest", "x0"),
     ("machine.bus", "changes"),
     ("machine.state", "restorations"),
-    ("machine.gic", "interfaces[0].gic"),
+    *(("machine.gic", pointer) for pointer in ("interfaces[0].gic", "_first")),
     *(("machine.uart", pointer) for pointer in ("gic", "drain", "waiting", "waiting_end")),
     *(("machine.uart", name) for name in ("output", "sent", "collected")),  # the console's
     *((f"core.timers[{number}]", pointer) for number in (2, 3) for pointer in ("at", "gic")),
