@@ -124,7 +124,7 @@ class Unwind:
 
     def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the callers' addresses in place of the trampoline's."""
-        if not self._may_have_taken(address, len(data)):
+        if not self._returns.instances.any or not self._may_have_taken(address, len(data)):
             return data
         first, words = self._words(address, data)
         for at, call in self._taken(first, words):
@@ -225,17 +225,20 @@ class Unwind:
 
     # x30
 
-    @property
-    def x30(self) -> int:
-        """x30, with the caller's address for the trampoline's. At the stage `return`, the value the function left."""
-        registers = self._machine.registers
-        value = registers.x[30]
+    def shown(self, value: int) -> int:
+        """What is shown for `value`, which x30 has: the property `x30`."""
         if value != self._returns.trampoline:
             return value
+        registers = self._machine.registers
         hit = self._recorder.stopped_for
         if hit is not None and (hit.caller, hit.instructions) == (registers.pc, self._machine.instructions):
             return registers.pc
         return self.caller(value, registers.sp)
+
+    @property
+    def x30(self) -> int:
+        """x30, with the caller's address for the trampoline's. At the stage `return`, the value the function left."""
+        return self.shown(self._machine.registers.x[30])
 
     @x30.setter
     def x30(self, value: int) -> None:

@@ -226,13 +226,14 @@ class DebugTarget:
     def read_registers(self, names: Sequence[str]) -> list[int]:
         """Registers by GDB's names. x30 is as it would be without kretprobes."""
 
-        def read() -> list[int]:
-            values = self._machine.registers.read(names)
-            if "x30" in names:
-                values[names.index("x30")] = self._kprobes.unwind.x30
-            return values
+        return self._call(self._shown_registers, names)
 
-        return self._call(read)
+    def _shown_registers(self, names: Sequence[str]) -> list[int]:
+        values = self._machine.registers.read(names)
+        if "x30" in names:
+            at = names.index("x30")
+            values[at] = self._kprobes.unwind.shown(values[at])
+        return values
 
     @property
     def changes(self) -> Changes:
@@ -254,11 +255,10 @@ class DebugTarget:
         instruction. It also unwinds the stack by the return addresses in memory.
         """
 
-        def read() -> bytes:
-            data = self._machine.memory.read_available(address, length)
-            return self._kprobes.unwind.with_callers(address, self._kprobes.unpatched(address, data))
+        return self._call(self._shown_memory, address, length)
 
-        return self._call(read)
+    def _shown_memory(self, address: int, length: int) -> bytes:
+        return self._kprobes.unwind.with_callers(address, self._read_code(address, length))
 
     def memory_region(self, address: int) -> Region:
         """The mapping of a virtual address in the guest's current page tables."""
@@ -428,12 +428,15 @@ class DebugTarget:
 
         def ended(how: Stop | BaseException) -> None:
             if isinstance(how, Stop):
-                how = self._session.stop = self._owner.call_briefly(self._session.breakpoints.settled, how)
+                if self._session.breakpoints:
+                    how = self._owner.call_briefly(self._session.breakpoints.settled, how)
+                self._session.stop = how
                 event = self._event(how)
             else:
                 event = Signalled(position=self._machine.instructions, text=str(how))
             self._session.idle.set()
-            self._owner.call_briefly(self._session.follower.look)
+            if self._session.follower.following:
+                self._owner.call_briefly(self._session.follower.look)
             self._console_lines.flush()
             self._resumed = False
             done(event)

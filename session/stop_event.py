@@ -38,7 +38,7 @@ def stop_event(
     inserted: its breakpoints and watchpoints, by kind, address and length. stepping: whether the debugger steps, except
     over an access that a watchpoint stopped before: gdb reports the change only after SIGTRAP.
     """
-    position = machine.instructions
+    position = machine.clock.executed
     match stop.reason:
         case StopReason.BREAKPOINT:
             kinds = {kind for kind, address, _ in inserted if address == stop.address}

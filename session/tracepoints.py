@@ -87,9 +87,9 @@ class Tracepoints:
     def step(self) -> Stop:
         """Execute one instruction."""
         stop = self._machine.step()
-        if self._took(stop):
+        if stop.reason is StopReason.PROBE and self._took(stop):
             stop = self._machine.step()
-        if stop.reason is StopReason.INSTRUCTIONS:
+        if self._active and stop.reason is StopReason.INSTRUCTIONS:
             for stepping in self._active:
                 stepping.left -= 1
                 stepping.stepped(self._view)

@@ -58,12 +58,12 @@ class Register:
     group: str = ""
     alias_of: str = ""
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The name by which the target knows it."""
         return self.alias_of or self.name
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes it takes in a packet."""
         return self.bits // 8
@@ -139,6 +139,8 @@ def _element(register: Register) -> str:
 def pack(registers: Sequence[Register], values: Sequence[int]) -> bytes:
     """The values as a packet holds them, each little-endian. Bits beyond a register's width are dropped."""
     return b"".join(
-        (value & (1 << register.bits) - 1).to_bytes(register.size, "little")
-        for register, value in zip(registers, values, strict=True)
+        [
+            (value & (1 << register.bits) - 1).to_bytes(register.size, "little")
+            for register, value in zip(registers, values, strict=True)
+        ]
     )

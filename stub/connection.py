@@ -211,7 +211,8 @@ class Connection:
         self.trace.frame = None
         self.calling = False
         self.threads.resumed()
-        self._be_busy(lambda activity: start(lambda event: self.post(partial(self._stopped, activity, event))))
+        activity = self._activity = object()
+        self._be_busy(partial(start, lambda event: self.post(partial(self._stopped, activity, event))))
 
     def resume(self, step: bool, range: tuple[int, int] | None = None) -> None:
         """Start the machine, unless somebody else has changed its registers since the client read them.
@@ -219,7 +220,7 @@ class Connection:
         The client would step and finish by frames that are no longer there. It is told of a stop instead, and reads
         them again.
         """
-        if self.view.outdated.registers:
+        if self.view.registers_outdated:
             self.run(lambda done: done(Interrupted(text=_ELSEWHERE)))
         else:
             self.run(partial(self._target.resume, step, range))
@@ -227,10 +228,9 @@ class Connection:
     def run_aside(self, work: Callable[[], bytes]) -> None:
         """Call `work` on another thread, so that Ctrl-C is heard meanwhile. Its result is the reply."""
 
-        def start(activity: object) -> None:
-            self._link.start(lambda: self.post(partial(self._finished, activity, self._guard(work))))
-
-        self._be_busy(start, commanding=True)
+        activity = self._activity = object()
+        ended = partial(self._finished, activity)
+        self._be_busy(lambda: self._link.start(lambda: self.post(partial(ended, self._guard(work)))), commanding=True)
 
     def begin(self, work: Callable[[], bytes]) -> Future[bytes]:
         """Call `work` on another thread. It may outlast the packet."""
@@ -434,11 +434,11 @@ class Connection:
         log.debug("where it was raised", exc_info=error)
         return self.error(DEFECT, f"a defect in the machine or the stub: {error!r}")
 
-    def _be_busy(self, start: Callable[[object], None], commanding: bool = False) -> None:
-        """Be busy with a new activity, which `start` is given and starts, unless that fails."""
-        self.state, self._commanding, self._activity = State.BUSY, commanding, object()
+    def _be_busy(self, start: Callable[[], None], commanding: bool = False) -> None:
+        """Be busy with the new activity that `start` starts, unless that fails."""
+        self.state, self._commanding = State.BUSY, commanding
         try:
-            start(self._activity)
+            start()
         except BaseException:
             self.state = State.IDLE
             raise

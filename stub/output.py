@@ -34,11 +34,12 @@ class Output:
 
     def flush(self) -> None:
         """Send the queued text. On the client's thread."""
+        if not self._pieces:  # as at nearly every stop
+            return
         with self._room:
             text, self._pieces, self._size = "".join(self._pieces), [], 0
             self._room.notify_all()
-        if text:
-            self._send(text)
+        self._send(text)
 
     def close(self) -> None:
         """Stop queueing, as the client is gone, and wake those who wait for room."""

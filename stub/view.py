@@ -28,6 +28,11 @@ class View:
         now, known = self._now, self._known
         return Changes(now.registers - known.registers, now.memory - known.memory)
 
+    @property
+    def registers_outdated(self) -> bool:
+        """Whether others have changed the registers since the client was told of them."""
+        return (self._start or self._now).registers != self._known.registers
+
     def seen(self) -> None:
         """The client knows the present state, or has forgotten all that it knew."""
         self._known, self._start = self._now, None
