@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import warnings
 from collections.abc import Callable, Iterator
@@ -212,18 +213,29 @@ class Machine:
         """
         self.refuse_in_handler()
         self.core.changes += 1
-        target = self.address(until) if until is not None else None
-        with self._stopping_at(target):
+        if until is None:
+            return self.scheduler.run(None, instructions, interrupts=True, run=after)
+        target = self.address(until)
+        self.breakpoints.add(target)
+        try:
             return self.scheduler.run(target, instructions, interrupts=True, run=after)
+        finally:
+            self.breakpoints.remove(target)
 
-    def step_out_of(self, start: int, end: int, step: Callable[[], Stop] | None = None) -> Stop:
-        """Step by `step` until the PC is outside start <= pc < end, or something else stops the machine."""
-        while True:
+    def step_out_of(
+        self, start: int, end: int, step: Callable[[], Stop] | None = None, most: int | None = None
+    ) -> Stop:
+        """Step by `step` until the PC is outside start <= pc < end, or something else stops the machine.
+
+        After `most` steps the reason is UNFINISHED, and the next call goes on.
+        """
+        for _ in itertools.count() if most is None else range(most):
             stop = (step or self.step)()
             if stop.reason is not StopReason.INSTRUCTIONS or not start <= stop.address < end:
                 return stop
             if self.breakpoints.count(stop.address) or self.conditional_breakpoints.decides(stop.address):
                 return Stop(StopReason.BREAKPOINT, stop.address)
+        return Stop(StopReason.UNFINISHED, self.registers.pc)
 
     def step(self, count: int = 1) -> Stop:
         """Execute `count` instructions, taking no interrupts. Code that a probe executes out of line counts as the one
@@ -284,17 +296,6 @@ class Machine:
         """
         with self.timeline.diversion() if self.timeline.looking_back else contextlib.nullcontext():
             return self.calls.call(self.address(target), arguments)
-
-    @contextlib.contextmanager
-    def _stopping_at(self, target: int | None) -> Iterator[None]:
-        if target is None:
-            yield
-            return
-        self.breakpoints.add(target)
-        try:
-            yield
-        finally:
-            self.breakpoints.remove(target)
 
     # States.
 

@@ -230,6 +230,13 @@ class Core:
             context.system(layout.ttbr1_el1),
         )
 
+    @property
+    def translating(self) -> bool:
+        """Whether the guest's MMU is on."""
+        context = self._translation
+        context.load()
+        return bool(context.system(self.layout.sctlr_el1) & SCTLR_M)
+
     def read_virtual(self, address: int, size: int) -> bytes | None:
         """Memory as the CPU itself would read it now, through its own translations; None where it would fault.
 
@@ -261,7 +268,7 @@ class Core:
     def forget(self, addresses: Iterable[int]) -> None:
         """Drop the translated code of the instructions at these virtual addresses, in all address spaces."""
         self.refuse_other_threads()
-        translating = self.memory.translating
+        translating = self.translating
         for address in addresses:
             if address < 0:
                 continue
@@ -269,7 +276,7 @@ class Core:
                 self.forget_all()
                 return
             if self.physical(address, unicorn.UC_PROT_EXEC) is not None:
-                self.engine.ctl_remove_cache(address & ~3, min(address + 4, _LAST))
+                self.native.forget(address & ~3, min(address + 4, _LAST))
                 continue
             # The engine translates the address as the CPU would now: where that could not execute it, such as the
             # kernel's at EL0, nothing would be dropped.
@@ -282,7 +289,7 @@ class Core:
     def forget_physical(self, address: int, size: int) -> None:
         """Drop the code translated from physical memory. Takes some 20 us, and drops cached address translations."""
         with self._untranslated():
-            self.engine.ctl_remove_cache(address & ~3, address + size)
+            self.native.forget(address & ~3, address + size)
 
     def forget_pages(self, base: int, pages: Pages) -> None:
         """The same for pages of the memory at physical address `base`."""

@@ -43,6 +43,8 @@ _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
 _STOP_BEFORE: Final = function("armprobe_stop_before", None, _CORE)
+_FORGET: Final = function("armprobe_forget", ctypes.c_int, _CORE, ctypes.c_uint64, ctypes.c_uint64)
+_SET_EXITS: Final = function("armprobe_set_exits", None, _CORE)
 _USE_GENERATION: Final = function("armprobe_use_generation", None, _CORE, ctypes.c_uint64)
 _HOOK_REGISTER: Final = function("armprobe_hook_register", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _ATTACH: Final = function("armprobe_attach", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
@@ -238,7 +240,12 @@ class NativeEngine:
         exits = (ctypes.c_uint64 * len(addresses))(*addresses)
         self._exits = exits
         self.state.exits, self.state.exit_count = ctypes.addressof(exits), len(addresses)
-        self._core.engine.ctl_set_exits(addresses)
+        _SET_EXITS(self._at)
+
+    def forget(self, address: int, end: int) -> None:
+        """Drop the code translated from the instructions from a virtual address, that can be executed now, to `end`."""
+        if status := _FORGET(self._at, address, end):
+            raise unicorn.UcError(status)
 
     def claim_faults(self) -> None:
         """Pass faults at EL1 to Python."""

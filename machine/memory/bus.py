@@ -123,10 +123,9 @@ class Bus:
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes of memory, or of one device's registers. Raises MachineError where there is neither."""
-        ram = self.ram_at(address)
-        if ram is not None and address + size <= ram.end:
-            offset = address - ram.base
-            return bytes(ram.data[offset : offset + size])
+        for ram in self.rams:
+            if ram.base <= address < ram.end and address + size <= ram.end:
+                return bytes(ram.data[address - ram.base : address - ram.base + size])
         window = self._window(address, size)
         width = _access_width(address, size)
         return b"".join(

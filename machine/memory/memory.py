@@ -11,7 +11,7 @@ from armprobe.machine.errors import MachineError
 from armprobe.machine.input import InputKind
 
 from .bus import Bus
-from .mmu import PAGE, SCTLR_M, Mapping, TranslationFault, TranslationRegisters, translate
+from .mmu import PAGE, Mapping, TranslationFault, TranslationRegisters, translate
 from .regions import TOP, Region, mapped_regions, region_at, without_translation
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Memory:
     @property
     def translating(self) -> bool:
         """Whether the guest's MMU is on."""
-        return bool(self._core.translation_registers().sctlr & SCTLR_M)
+        return self._core.translating
 
     def _registers(self) -> TranslationRegisters:
         """The registers that decide translations, but always with the kernel's own page tables.
@@ -94,7 +94,17 @@ class Memory:
         """
         if not isinstance(size, int):
             return wiring.typed_memory_of(self._core.machine).read(address, size)
+        if (data := self._read_piece(address, size)) is not None:
+            return data
         return b"".join(self._bus.read(physical, length) for physical, length in self._pieces(address, size))
+
+    def _read_piece(self, address: int, size: int) -> bytes | None:
+        """Memory within a page that the CPU could read now: nearly all reads are of such. None for others."""
+        if not 0 < size <= PAGE - address % PAGE or not 0 <= address < TOP:
+            return None
+        self._core.refuse_other_threads()
+        physical = self._core.physical(address)
+        return None if physical is None else self._bus.read(physical, size)
 
     def u8(self, address: int) -> int:
         """The byte at virtual `address`. Raises MachineError where it is unmapped."""
@@ -121,10 +131,8 @@ class Memory:
 
     def read_available(self, address: int, size: int) -> bytes:
         """Like `read`, but ends at the first unmapped byte. Raises MachineError if the first byte is unmapped."""
-        if 0 < size <= PAGE - address % PAGE and 0 <= address < TOP:  # as a debugger reads, at each stop
-            self._core.refuse_other_threads()
-            if (physical := self._core.physical(address)) is not None:
-                return self._bus.read(physical, size)
+        if (data := self._read_piece(address, size)) is not None:
+            return data
         pieces = []
         try:
             for physical, length in self._pieces(address, size):

@@ -114,6 +114,18 @@ void core_settle_before(struct core *core, uint64_t pc)
     core_settle(core, pc - core->block < 4 * core->count ? (pc - core->block) / 4 : core->count);
 }
 
+/* Drop the code translated from the instructions from a virtual address up to `end`. */
+ARMPROBE_EXPORT int armprobe_forget(const struct core *core, uint64_t address, uint64_t end)
+{
+    return core->ctl(core->uc, UC_CTL_REMOVE_CACHE, address, end);
+}
+
+/* Have translated blocks end at `core->exits`. */
+ARMPROBE_EXPORT void armprobe_set_exits(struct core *core)
+{
+    core_set_exits(core, false);
+}
+
 void core_set_exits(struct core *core, bool with_own)
 {
     uint64_t exits[core->exit_count + 1];

@@ -90,10 +90,11 @@ class BreakpointPackets(Feature[Breakpoints]):
         self._inserted.clear()
 
     def insert(self, point: Point) -> bytes:
-        inserted, target = self._inserted, self.target
-        if inserted.get(point.key) == point.options:
+        inserted, target, key = self._inserted, self.target, point.key
+        before = inserted.get(key)
+        if before == point.options:
             return b"OK"
-        if point.key in inserted:
+        if before is not None:
             self.remove(point)
         if len(inserted) >= _MOST:
             raise TargetError(errno.E2BIG, f"there are {_MOST} breakpoints already: delete some")
@@ -102,18 +103,19 @@ class BreakpointPackets(Feature[Breakpoints]):
                 errno.E2BIG, f"the conditions and commands of breakpoints may have {_MOST_OPTIONS} bytes in all"
             )
         if not point.conditions and not point.commands:
-            target.insert_breakpoint(*point.key)
+            target.insert_breakpoint(*key)
         elif isinstance(target, ConditionalBreakpoints):
-            target.insert_conditional_breakpoint(*point.key, self._decide(point), point.persistent)
+            target.insert_conditional_breakpoint(*key, self._decide(point), point.persistent)
         else:
             raise MalformedPacket("breakpoints have neither conditions nor commands here")
-        inserted[point.key] = point.options
+        inserted[key] = point.options
         return b"OK"
 
     def remove(self, point: Point) -> bytes:
-        if point.key in self._inserted:
-            self.target.remove_breakpoint(*point.key)
-            del self._inserted[point.key]
+        key = point.key
+        if key in self._inserted:
+            self.target.remove_breakpoint(*key)
+            del self._inserted[key]
         return b"OK"
 
     def _decide(self, point: Point) -> Breakpoint:
