@@ -7,13 +7,11 @@ import functools
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from errno import EBUSY, EFAULT, EINVAL
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from armprobe.machine import MachineError, Stop, StopReason, WatchHit, host_files
-from armprobe.machine.core.run_loop import Run
 from armprobe.machine.core.sysregs import SYSTEM_REGISTERS
 from armprobe.machine.memory.regions import Region
 from armprobe.machine.native.program import Program
@@ -38,6 +36,7 @@ from .authority import Asker, asker
 from .console_text import ConsoleLines
 from .debugger_breakpoints import DebuggerBreakpoints
 from .debugger_libraries import DebuggerLibraries
+from .debugger_run import DebuggerRun
 from .debugger_threads import DebuggerThreads
 from .stop_event import stop_event
 from .symbol_cache import SymbolFile
@@ -47,18 +46,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 T = TypeVar("T")
-_BRIEF: Final = 20_000
-"""The instructions of a run's beginning, a tenth of a millisecond. Meanwhile no Ctrl-C is heard."""
-
-
-@dataclass
-class _Parts:
-    """A run whose beginning the debugger's thread makes: to hand it over and to be woken takes 0.2 milliseconds."""
-
-    brief: bool
-    """Whether what comes next is the beginning."""
-    last: Run | None = None
-    """The run, once the beginning is over."""
 
 
 class DebugTarget:
@@ -258,7 +245,8 @@ class DebugTarget:
         return self._call(self._shown_memory, address, length)
 
     def _shown_memory(self, address: int, length: int) -> bytes:
-        return self._kprobes.unwind.with_callers(address, self._read_code(address, length))
+        data = self._machine.memory.read_available(address, length)
+        return self._kprobes.unwind.with_callers(address, self._kprobes.unpatched(address, data))
 
     def memory_region(self, address: int) -> Region:
         """The mapping of a virtual address in the guest's current page tables."""
@@ -343,13 +331,13 @@ class DebugTarget:
             return
         self._stepping, self._range = step, range
         self._over_watched = step and self._changes_watched()
+        run = DebuggerRun(self._machine, self._tracepoints, self.breakpoints)
         if not step:
-            run_on = functools.partial(self._run_on, _Parts(brief=not self._machine.clock.paced))
-            self._start(functools.partial(self._tracepoints.run, run_on), done, brief=True)
+            self._start(run.run, done, brief=True)
         elif range is None:
             self._start(self._tracepoints.step, done, brief=True)
         else:
-            self._start(functools.partial(self._machine.step_out_of, *range, self._tracepoints.step), done)
+            self._start(functools.partial(run.step_out_of, *range), done, brief=True)
 
     def resume_backwards(self, step: bool, done: Callable[[StopEvent], None]) -> None:
         """Go back by one instruction, or to the last stop, and return."""
@@ -389,22 +377,6 @@ class DebugTarget:
             self.resume(self._stepping, self._range, done)
             return
         done(self._event(self._session.stop))
-
-    def _run_on(self, parts: _Parts) -> Stop:
-        """Run, unless the debugger has a breakpoint at the PC.
-
-        A debugger that does not want to hit it again removes it and steps before it continues.
-        """
-        machine, after, parts.last = self._machine, parts.last, None
-        if after is None and self.breakpoints.stop_here():
-            return Stop(StopReason.BREAKPOINT, machine.registers.pc)
-        if not parts.brief:
-            return machine.run(after=after)
-        stop = machine.run(instructions=_BRIEF)
-        if stop.reason is StopReason.INSTRUCTIONS:
-            parts.brief, parts.last = False, machine.scheduler.last_run
-            return Stop(StopReason.UNFINISHED, stop.address)
-        return stop
 
     def _start(self, run: Callable[[], Stop], done: Callable[[StopEvent], None], brief: bool = False) -> None:
         self._session.idle.clear()

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -37,6 +36,7 @@ from .debug_target import DebugTarget
 from .errors import CommandError
 from .follower import Follower
 from .guest import Guest
+from .idle import Idle
 from .module_probes import ModuleProbes
 from .probe_list import ProbeList
 from .snapshots import Snapshots
@@ -131,8 +131,7 @@ class Session:
         self.guest_view = GuestView(self.machine, self.kprobes)
         self.breakpoints = Breakpoints(self.machine, self.guest_view)  # by numbers of the same list
         self.tracepoints = Tracepoints(self.machine, self.kprobes, self.guest_view)
-        self.idle = threading.Event()  # set while nothing runs the guest
-        self.idle.set()
+        self.idle = Idle()
         self.owner = Owner(self.machine)
         self.guest = Guest(self)  # the system that runs in the machine
         self.debug_target = DebugTarget(self)

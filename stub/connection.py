@@ -135,12 +135,13 @@ class Connection:
                 self._take(event)
                 self._deliver()
         self._thread = 0
-        self.deliver()
+        if self._posted or self._held.payloads:
+            self._deliver()
+        self.sender.flush()
 
     def deliver(self) -> None:
         """Call the posted actions, then answer the packets that came in the meantime, and send the replies."""
-        if self._posted or self._held.payloads:
-            self._deliver()
+        self._deliver()
         self.sender.flush()
 
     def leave(self) -> None:

@@ -22,9 +22,11 @@ def session() -> Iterator[Session]:
         yield session
 
 
-def resume(session: Session, step: bool = False, interrupt: bool = False) -> StopEvent:
+def resume(
+    session: Session, step: bool = False, interrupt: bool = False, range: tuple[int, int] | None = None
+) -> StopEvent:
     stops: queue.Queue[StopEvent] = queue.Queue()
-    session.debug_target.resume(step, None, stops.put)
+    session.debug_target.resume(step, range, stops.put)
     if interrupt:
         session.debug_target.interrupt()
     return stops.get(timeout=PATIENCE)
@@ -65,7 +67,7 @@ def test_a_run_in_two_parts_stops_where_one_does(
     session: Session, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     """The beginning is made on the debugger's thread, whether or not a breakpoint or a probe is just at its end."""
-    monkeypatch.setattr("armprobe.session.debug_target._BRIEF", length)
+    monkeypatch.setattr("armprobe.session.debugger_run._BRIEF", length)
     whole = machine.load("demo", memory="16M")
     for each in (whole, session.machine):
         each.run("workload_round")
@@ -83,3 +85,27 @@ def test_a_run_in_two_parts_stops_where_one_does(
             each.step()
             each.breakpoints.add(stop.address)
         assert session.machine.registers.pc == whole.registers.pc
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 100])
+@pytest.mark.parametrize("breakpoint", [False, True])
+def test_a_step_through_a_range_in_two_parts_ends_where_single_steps_do(
+    session: Session, monkeypatch: pytest.MonkeyPatch, length: int, breakpoint: bool
+) -> None:
+    """The beginning is made on the debugger's thread, whether or not the range or a breakpoint ends it."""
+    monkeypatch.setattr("armprobe.session.debugger_run._BRIEF_STEPS", length)
+    whole = machine.load("demo", memory="16M")
+    loop = whole.address("memcpy") + 0x20
+    for each in (whole, session.machine):
+        each.run("memcpy")
+        each.run(loop)
+    start, end = loop, loop + 0x14  # the whole of the loop
+    whole.step()
+    if breakpoint:  # which the second round of the loop comes to
+        session.debug_target.insert_breakpoint(BreakKind.HARDWARE, loop, 4)
+    while start <= whole.registers.pc < end and not (breakpoint and whole.registers.pc == loop):
+        whole.step()
+    kind = BreakpointHit if breakpoint and whole.registers.pc == loop else Stepped
+    stop = resume(session, step=True, range=(start, end))
+    assert (type(stop), stop.position) == (kind, whole.instructions)
+    assert session.machine.registers.pc == whole.registers.pc
