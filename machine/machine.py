@@ -260,7 +260,7 @@ class Machine:
     def refuse_in_handler(self) -> None:
         """Raise MachineError in the handler of an exception, which must end with the machine in the same state."""
         self.core.refuse_other_threads()
-        if self.core.held:
+        if self.core.native.state.handling:
             raise MachineError(
                 "the guest is running, and this is a handler of what it does: call guest functions here; run, step, "
                 "restore and reset the machine when it has stopped"

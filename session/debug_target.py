@@ -137,7 +137,7 @@ class DebugTarget:
 
     def see_tasks(self, wanted: bool) -> None:
         """Whether debuggers are to see the guest's tasks, if it has any, as threads."""
-        self._threads.wanted = wanted
+        self._threads.want(wanted)
 
     def running_thread(self) -> int:
         """The number of the task that the CPU executes."""
@@ -331,13 +331,11 @@ class DebugTarget:
             return
         self._stepping, self._range = step, range
         self._over_watched = step and self._changes_watched()
-        run = DebuggerRun(self._machine, self._tracepoints, self.breakpoints)
-        if not step:
-            self._start(run.run, done, brief=True)
-        elif range is None:
+        if step and range is None:
             self._start(self._tracepoints.step, done, brief=True)
-        else:
-            self._start(functools.partial(run.step_out_of, *range), done, brief=True)
+            return
+        run = DebuggerRun(self._machine, self._tracepoints, self.breakpoints)
+        self._start(run.run if range is None else functools.partial(run.step_out_of, *range), done, brief=True)
 
     def resume_backwards(self, step: bool, done: Callable[[StopEvent], None]) -> None:
         """Go back by one instruction, or to the last stop, and return."""

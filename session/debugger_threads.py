@@ -26,13 +26,12 @@ class DebuggerThreads:
         self._machine = machine
         self._tasks = None if machine.kernel is None else machine.kernel.tasks
         self._places: dict[int, int] = {}  # the address of each thread's task_struct when the list was last read
-        self.wanted = True
-        """Whether debuggers see tasks as threads. Otherwise the CPU is the only thread."""
+        self.possible = self._tasks is not None
+        """Whether debuggers see tasks as threads: the guest has some, and they are wanted."""
 
-    @property
-    def possible(self) -> bool:
-        """Whether the guest has tasks, and they are wanted."""
-        return self.wanted and self._tasks is not None
+    def want(self, wanted: bool) -> None:
+        """Whether debuggers are to see tasks as threads. Otherwise the CPU is the only thread."""
+        self.possible = wanted and self._tasks is not None
 
     def running(self) -> int:
         """The thread that the CPU executes."""

@@ -77,7 +77,7 @@ class ThreadView:
     @property
     def running_id(self) -> bytes:
         """The id of the thread that runs, in the form that the client expects."""
-        return self.id(self.running)
+        return thread_id(self._words(), self.running)
 
     def id(self, thread: int) -> bytes:
         """The id of a thread, in the form that the client expects."""

@@ -194,7 +194,7 @@ class _Client:
         self._receive()
 
     def _receive(self) -> None:
-        data = self._at_once()
+        data = self._at_once() if _PROMPT else None
         if data is None:
             data = self._socket.recv(1 << 16)
         if data:

@@ -91,7 +91,8 @@ class DeferredSignals:
             except BaseException as raised:
                 error = raised
         try:
-            self.deliver()
+            if self._pending or self._raised is not None:
+                self.deliver()
         finally:
             if error is not None:
                 raise error
