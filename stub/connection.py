@@ -298,8 +298,8 @@ class Connection:
             or self._released
             or self._posted
             or self._held.payloads
-            or self._deframer.within
-            or self._on_errand
+            or self._deframer.begun
+            or (self._errand is not None and self._on_errand)
         )
 
     def _deliver(self) -> None:
@@ -407,7 +407,7 @@ class Connection:
             reply = kind.handle(self._features[kind.name], arguments)
         except Exception as error:
             reply = self._refusal_for(error, kind.name.startswith("QT"))
-        if not kind.reads and self.state is not State.BUSY and not self._on_errand:
+        if not kind.reads and self.state is not State.BUSY and (self._errand is None or not self._on_errand):
             self.view.end()
         if reply is not None:
             self.sender.reply(reply)

@@ -73,17 +73,18 @@ class Deframer:
     """Takes bytes in pieces of any size. The events do not depend on where the pieces end."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # bytes that are no event yet; they start with '$' or '%'
+        self.begun = bytearray()
+        """The bytes of a packet that is not yet whole, from its '$' or '%' on."""
         self._searched = 1  # how much of the buffer is known to have no '#'
         self._oversized = False  # inside a packet whose body so far was thrown away
         self._given_up = False  # before the packet just read another one had begun
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """The events that `data` completes."""
-        self._buffer += data
-        while self._buffer:
-            if self._buffer[0] not in _STARTS:
-                byte = self._buffer.pop(0)
+        self.begun += data
+        while self.begun:
+            if self.begun[0] not in _STARTS:
+                byte = self.begun.pop(0)
                 yield _SIGNS.get(byte) or Noise(byte)
             elif event := self._packet():
                 if self._given_up:
@@ -93,13 +94,8 @@ class Deframer:
             else:
                 return
 
-    @property
-    def within(self) -> bool:
-        """Whether a packet has begun that is not yet whole."""
-        return bool(self._buffer)
-
     def _packet(self) -> Event | None:
-        buffer = self._buffer
+        buffer = self.begun
         end = buffer.find(b"#", self._searched)
         if (end if end >= 0 else len(buffer)) - 1 > PACKET_SIZE:
             self._oversized = True

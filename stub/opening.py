@@ -45,7 +45,7 @@ def opening(said: bytes, registry: Registry) -> Packet | None:
         raise NotADebugger(
             f"it begins with {quote(packet.payload[:20])} instead of qSupported, QStartNoAckMode, ! or ?"
         )
-    if len(packets) > 1 or deframer.within:
+    if len(packets) > 1 or deframer.begun:
         raise NotADebugger(f"it did not wait for the reply to {quote(packet.payload[:20])}")
     kind, fields = found
     try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .aarch64 import Register, pack
-from .target import ChangeCount, Changes, Target
+from .target import Changes, Target
 from .wire import to_hex
 
 _AHEAD = 16  # registers
@@ -21,7 +21,6 @@ class ReadAhead:
 
     def __init__(self, target: Target, registers: Sequence[Register]) -> None:
         self._target = target
-        self._counted = target if isinstance(target, ChangeCount) else None
         self._registers = registers
         self._next = -1  # the number after the one that was asked for last
         self._ready: dict[int, bytes] = {}
@@ -29,7 +28,7 @@ class ReadAhead:
 
     def read(self, number: int) -> bytes:
         """A register as a reply to `p` holds it. Raises TargetError."""
-        changes = self._counted.changes if self._counted else None
+        changes: Changes | None = getattr(self._target, "changes", None)
         if changes is None or changes != self._changes:
             self._changes = changes
             self._ready = {}

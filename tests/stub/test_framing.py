@@ -117,4 +117,4 @@ def test_an_endless_packet_is_not_kept() -> None:
     assert list(deframer.feed(b"$")) == []
     for _ in range(100):
         assert list(deframer.feed(b"x" * PACKET_SIZE)) == []
-        assert len(deframer._buffer) <= 2 * PACKET_SIZE
+        assert len(deframer.begun) <= 2 * PACKET_SIZE
