@@ -183,15 +183,22 @@ class NativeEngine:
         self._roles, self._borrowed = roles, words  # C has pointers to them
         state.own, state.own_size, state.roles = base, 4 * len(roles), ctypes.addressof(roles)
         state.borrowed, state.borrowed_count = ctypes.addressof(words), len(words)
-        state.inspects = bool(words) or bool(state.functions)
+        self._look()
         state.own_offset, state.own_descriptor = entry
         state.framed = False
 
     def watch_functions(self, functions: int) -> None:
         """Watch the set of functions at that address, and those that follow it; 0 for none."""
+        self.state.functions = functions
+        self._look()
+
+    def _look(self) -> None:
+        """Look at blocks of the machine's own code. Where that, or what is watched, may be anywhere: at all blocks."""
         state = self.state
-        state.functions = functions
-        state.inspects = bool(functions) or state.borrowed_count > 0
+        if state.functions or state.borrowed_count:
+            state.looked, state.looked_size = 0, _NEVER
+        else:
+            state.looked, state.looked_size = state.own, state.own_size
 
     def keep_stack(self, entry: int, size: int, lowered: int) -> None:
         """Restore the `size` bytes below the stack pointer after each execution of the machine's own code at `entry`,

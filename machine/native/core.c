@@ -25,17 +25,16 @@ ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
         core->reg_write(core->uc, core->cp_reg, &core->refreshed);
 }
 
-/* A block of the machine's own code, or that would pass the limit, which is 0 while an interrupt is pending. Returns
- * whether it is executed. */
-static bool look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
+/* The block under way may be one of the machine's `own` code, or pass the limit, which is 0 while an interrupt is pending.
+ * Returns whether it is executed. */
+static bool look(struct core *core, bool own)
 {
-    core->base = base;
+    uint64_t pc = core->block, count = core->count;
     core->count = 0;
     if (core->shows && !--core->shows)
         own_hide(core);
-    if (own_is_at(core, pc)) {
-        if (base <= core->hard && own_free_step(core)) {
-            core->block = pc;
+    if (own) {
+        if (core->base <= core->hard && own_free_step(core)) {
             core->count = own_stands_for(core, pc);
             if (core->frame_size && pc == core->frame_entry)
                 own_keep_frame(core);
@@ -51,28 +50,23 @@ static bool look(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
             return false;
         }
     }
-    if (base + count > core->hard) {
+    if (core->base + count > core->hard) {
         core_stop(core, END_LIMIT);
         return false;
     }
-    if (own_is_at(core, pc))
-        core->aside_base = base + count; /* what follows is no more free than this */
-    core->block = pc;
+    if (own)
+        core->aside_base = core->base + count; /* what follows is no more free than this */
     core->count = count;
     return true;
 }
 
-/* A block that `on_block` does not see to at once. */
-static __attribute__((noinline)) void inspect(struct core *core, uint64_t pc, uint64_t base, uint64_t count)
+/* The block under way has been noted, and there may be more to do. */
+static __attribute__((noinline)) void inspect(struct core *core)
 {
-    if (base + count > core->limit || own_is_at(core, pc)) {
-        if (!look(core, pc, base, count))
-            return;
-    } else {
-        core->base = base;
-        core->block = pc;
-        core->count = count;
-    }
+    uint64_t pc = core->block, count = core->count;
+    bool own = own_is_at(core, pc);
+    if ((own || core->base + count > core->limit) && !look(core, own))
+        return;
     if (core->functions)
         functions_in_block(core, pc, count);
 }
@@ -81,10 +75,13 @@ static __attribute__((noinline)) void inspect(struct core *core, uint64_t pc, ui
  * it does all its work so: then the block is like any other. */
 static inline bool is_beyond(const struct core *core, uint64_t end)
 {
-    if (__builtin_expect(end <= core->limit, 1))
-        return false;
-    bool masked = core->irq && !core->copy && *core_u32(core, core->layout.daif) & core->mask;
-    return !masked || core->framed || core->shows || end > core->hard;
+    return end > core->limit && (end > core->masked_limit || !(*core_u32(core, core->layout.daif) & core->mask));
+}
+
+/* Whether something is to be done at a block in the range that is looked at. */
+static inline bool is_looked_at(const struct core *core, uint64_t pc, uint64_t count)
+{
+    return pc - core->own < core->own_size || core->borrowed_count || !functions_are_quiet(core, pc, count);
 }
 
 static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
@@ -92,15 +89,12 @@ static void on_block(void *uc, uint64_t pc, uint32_t size, void *user)
     (void)uc;
     struct core *core = user;
     uint64_t base = core->base + core->count, count = size / 4;
-    if (__builtin_expect(is_beyond(core, base + count) || pc - core->own < core->own_size ||
-                             (core->inspects && (core->borrowed_count || !functions_are_quiet(core, pc, count))),
-                         0)) {
-        inspect(core, pc, base, count);
-        return;
-    }
     core->base = base;
     core->block = pc;
     core->count = count;
+    if (__builtin_expect(is_beyond(core, base + count), 0) ||
+        (__builtin_expect(pc - core->looked < core->looked_size, 0) && is_looked_at(core, pc, count)))
+        inspect(core);
 }
 
 void core_settle(struct core *core, uint64_t instructions)

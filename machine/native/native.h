@@ -309,6 +309,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint64_t, block) /* the address of that block */ \
     FIELD(uint64_t, count) /* its instructions; 0 when `base` is all there is */ \
     FIELD(uint64_t, limit) /* the count that no block may pass unseen; 0 while an interrupt is pending */ \
+    FIELD(uint64_t, masked_limit) /* that count while PSTATE masks interrupts */ \
     FIELD(uint64_t, hard) /* the count at which the run ends */ \
     FIELD(uint64_t, begin) /* the count at which the run began */ \
     FIELD(uint64_t, executed) /* the instructions of the last run */ \
@@ -327,7 +328,8 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(const uint64_t *, borrowed) /* words of the guest's own text that are used likewise, in ascending order */ \
     FIELD(uint64_t, borrowed_count) \
     FIELD(struct functions *, functions) /* sets of functions that are watched, NULL for none */ \
-    FIELD(bool, inspects) /* there are `borrowed` words or `functions`: every block is looked at */ \
+    FIELD(uint64_t, looked) /* blocks that begin here are looked at: in `own`, with `borrowed` or `functions` all */ \
+    FIELD(uint64_t, looked_size) /* in bytes */ \
     FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `own_keep_frame` */ \
     FIELD(uint64_t, frame_size) /* the bytes below the stack pointer that it uses, 0 for none */ \
     FIELD(uint64_t, frame_lowered) /* by which the stack pointer is lower already */ \

@@ -29,6 +29,7 @@ static inline bool core_interrupted(struct core *core)
 
 static inline void core_set_limit(struct core *core)
 {
+    core->masked_limit = core->copy || core->framed || core->shows ? 0 : core->hard;
     core->limit = core->irq || core->framed || core->shows ? 0 : core->hard;
 }
 

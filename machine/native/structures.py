@@ -65,7 +65,8 @@ class NativeCore(ctypes.Structure):
     borrowed: int
     borrowed_count: int
     functions: int
-    inspects: bool
+    looked: int
+    looked_size: int
     frame_entry: int
     frame_size: int
     frame_lowered: int
