@@ -16,7 +16,7 @@ from armprobe.machine.devices.native_device import NativeDevice
 from armprobe.machine.memory.mmu import PAGE
 from armprobe.machine.native.binding import LIBRARY, function
 from armprobe.machine.native.code_hook import CodeHook
-from armprobe.machine.native.structures import NativeCore, NativeWindow, Site
+from armprobe.machine.native.structures import WALKS, NativeCore, NativeWalk, NativeWindow, Site
 
 from .deferred_signals import calls_users_code
 from .engine import LIBRARY as UNICORN
@@ -98,6 +98,8 @@ class NativeEngine:
         if not self.state.ram_size:
             self._translated = (ctypes.c_uint8 * -(-size // PAGE))()
             self.state.translated = ctypes.addressof(self._translated)
+            self._walks = (NativeWalk * WALKS)()
+            self.state.walks = ctypes.addressof(self._walks)
             self.state.ram_base, self.state.ram, self.state.ram_size = base, at, size
 
     def record(self, recorder: int) -> None:

@@ -136,10 +136,10 @@ static inline void core_set_flags(const struct core *core, uint32_t pstate)
     *core_u32(core, at->vf) = (pstate & 1u << 28) << 3;
 }
 
-/* Where the host has that memory; NULL if it crosses a page or is not plainly the kernel's, and takes `core_read`. */
 /* Where the host has `size` bytes, in one page, of what EL1 can read, and EL0 only if `el0`. NULL: not known here. */
 const char *core_page(const struct core *core, uint64_t address, uint64_t size, bool el0);
 
+/* Where the host has that memory; NULL if it crosses a page or is not plainly the kernel's, and takes `core_read`. */
 const char *core_in_kernel(const struct core *core, uint64_t address, uint64_t size);
 
 /* Read virtual memory as the CPU itself would now. Returns whether it can be read. */

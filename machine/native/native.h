@@ -291,6 +291,17 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(uint32_t, restores) /* bits that are restored afterwards */ \
     FIELD(const struct place *, place) /* whose instruction it is; NULL if Python had it executed */
 
+/* The last walk of the tables for a page of the kernel's: kernel_memory.c. It holds as long as the descriptors are the
+ * same. */
+#define WALKS 16
+#define ARMPROBE_WALK(FIELD, ARRAY) \
+    FIELD(uint64_t, page) /* its address, 0 for none */ \
+    FIELD(uint64_t, table) /* TTBR1_EL1.BADDR */ \
+    FIELD(uint64_t, tcr) /* TCR_EL1 */ \
+    FIELD(uint64_t, found) /* where the page is in the core's `ram` */ \
+    ARRAY(uint64_t, at, 4) /* and where the descriptors are, of each level */ \
+    ARRAY(uint64_t, entries, 4)
+
 /* One CPU and its engine: the user data of the engine's hooks. */
 #define ARMPROBE_CORE(FIELD, ARRAY) \
     FIELD(void *, uc) \
@@ -301,6 +312,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(const char *, ram) /* where the host has the machine's memory, and where that is in the guest: */ \
     FIELD(uint64_t, ram_base) \
     FIELD(uint64_t, ram_size) /* in bytes, 0 for none */ \
+    FIELD(struct walk *, walks) /* WALKS of them, by their page; NULL for none */ \
     FIELD(uint8_t *, translated) /* for each page of it, whether code there may have been translated: translated.c */ \
     FIELD(struct recorder *, recorder) /* of its places, NULL for none */ \
     FIELD(struct gic_interface *, interface) /* which signals interrupts to the CPU */ \
@@ -441,6 +453,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     STRUCTURE(cp_reg, ARMPROBE_CP_REG) \
     STRUCTURE(access, ARMPROBE_ACCESS) \
     STRUCTURE(slot, ARMPROBE_SLOT) \
+    STRUCTURE(walk, ARMPROBE_WALK) \
     STRUCTURE(core, ARMPROBE_CORE) \
     STRUCTURE(site, ARMPROBE_SITE) \
     STRUCTURE(window, ARMPROBE_WINDOW) \

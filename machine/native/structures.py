@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Final
 
 from .binding import structure
 
@@ -30,6 +31,14 @@ class NativeAccess(ctypes.Structure):
     """An access to a device that has been made."""
 
 
+WALKS: Final = 16
+
+
+@structure("walk")
+class NativeWalk(ctypes.Structure):
+    """A walk of the guest's tables."""
+
+
 @structure("core")
 class NativeCore(ctypes.Structure):
     """One CPU and its engine."""
@@ -42,6 +51,7 @@ class NativeCore(ctypes.Structure):
     ram: int
     ram_base: int
     ram_size: int
+    walks: int
     translated: int
     recorder: int
     interface: int
