@@ -19,6 +19,7 @@ from .bytecode import OPERATIONS, decode
 from .environment import ELAPSED, WORDS, X30
 from .evaluate import AgentExpression
 from .format import LONGEST_STRING
+from .shorten import shortened
 
 _NUMBERS: Final = {name: number for number, (name, _) in OPERATIONS.items()}
 _IN_PYTHON: Final = {
@@ -59,7 +60,7 @@ def compile_expression(
             operations.append(_register(operand, registers))
         else:
             operations.append(Operation(_NUMBERS[name], indices[operand] if name in ("goto", "if_goto") else operand))
-    return native.Program(operations, variables)
+    return native.Program(shortened(operations), variables)
 
 
 def compile_value(value: program.Value) -> native.Program:

@@ -516,6 +516,8 @@ enum operation_number {
     OPERATION_VALUE,         /* operand: the address of a program, whose value this is */
     OPERATION_MATCH,         /* operand: the address of a pattern; whether its text is like it */
     OPERATION_ORDER,         /* the logarithm to base 2, rounded up */
+    OPERATION_EQUALS,        /* whether it is the operand: 0 or 1 */
+    OPERATION_UNLESS,        /* a jump, as GDB's if_goto, but if it is 0 */
 };
 
 /* What became of a program: it has a value, or why not. */

@@ -58,6 +58,11 @@ enum {
  * `size` bytes: only the rest of a doubleword that may be one is read too. Unicorn reads nothing from devices here. */
 static bool has_trampoline(const struct reader *reader, uint64_t address, const uint8_t *bytes, size_t size)
 {
+    if (size == 8 && address % 8 == 0) { /* the most frequent case */
+        uint64_t word;
+        memcpy(&word, bytes, sizeof(word));
+        return word && (word == reader->trampolines[0] || word == reader->trampolines[1]);
+    }
     for (size_t at = 0, length; at < size; at += length) {
         size_t offset = (address + at) % 8;
 
@@ -133,13 +138,18 @@ static enum outcome read_system(const struct reader *reader, uint64_t encoding, 
     return failed ? OUTCOME_UNREADABLE : OUTCOME_VALUE;
 }
 
+static uint64_t pstate_of(const struct reader *reader, const struct view *view)
+{
+    return view->live ? core_pstate(reader->core) : view->pstate;
+}
+
 /* SP_EL0 or SP_EL1. The one that PSTATE selects is in SP itself (Arm ARM, SPSel). */
 static enum outcome read_stack_pointer(const struct reader *reader, const struct view *view, uint64_t encoding,
                                        uint64_t *value)
 {
     bool is_el1 = encoding >> 24 & 0xff; /* op1 is 0 or 4 */
 
-    if ((view->pstate & 1) != is_el1)
+    if ((pstate_of(reader, view) & 1) != is_el1)
         return read_system(reader, encoding, value);
     *value = view->x[31];
     return OUTCOME_VALUE;
@@ -180,184 +190,177 @@ static uint64_t signed_remainder(uint64_t left, uint64_t right)
 enum outcome program_value(const struct reader *reader, const struct program *program, const struct view *view,
                            uint64_t *value)
 {
-    uint64_t stack[MOST_VALUES + 1], right;
-    uint64_t depth = 0;
-    const struct operation *operation = program->operations;
+    uint64_t below[MOST_VALUES + 1]; /* the stack without its top, from the second on */
+    uint64_t depth = 0, top = 0, right, read; /* the value of an empty stack is 0 */
+    const struct operation *operation = program->operations, *from = operation;
+    uint64_t left = MOST_STEPS;
     enum outcome outcome;
 
-    stack[0] = 0; /* the value of an empty stack */
-
-#define TOP stack[depth]
 #define TAKES(n) \
     if (depth < (n)) \
         return OUTCOME_UNDERFLOW
 #define PUSHES() \
-    if (depth++ == MOST_VALUES) \
-        return OUTCOME_DEEP
+    if (depth == MOST_VALUES) \
+        return OUTCOME_DEEP; \
+    below[depth++] = top
 #define BINARY(number, result) \
     case number: \
         TAKES(2); \
-        right = stack[depth--]; \
-        TOP = (result); \
+        right = top; \
+        top = below[--depth]; \
+        top = (result); \
         break
 #define DIVISION(number, result) \
     case number: \
         TAKES(2); \
-        right = stack[depth--]; \
+        right = top; \
         if (!right) \
             return OUTCOME_DIVIDES_BY_ZERO; \
-        TOP = (result); \
+        top = below[--depth]; \
+        top = (result); \
         break
 #define UNARY(number, result) \
     case number: \
         TAKES(1); \
-        TOP = (result); \
+        top = (result); \
         break
 #define REFERENCE(number, type) \
     case number: { \
-        type read; \
+        type there; \
         TAKES(1); \
-        if ((outcome = program_read(reader, TOP, &read, sizeof(read)))) \
+        if ((outcome = program_read(reader, top, &there, sizeof(there)))) \
             return outcome; \
-        TOP = read; \
+        top = there; \
         break; \
     }
-#define REGISTER(number, read) \
+#define VALUE(number, value) \
     case number: \
         PUSHES(); \
-        if ((outcome = (read))) \
+        top = (value); \
+        break
+#define REGISTER(number, reading) \
+    case number: \
+        PUSHES(); \
+        if ((outcome = (reading))) \
             return outcome; \
+        top = read; \
         break
 
-    for (uint32_t step = 0; step < MOST_STEPS; step++) {
+    for (;;) {
         uint64_t operand = operation->operand;
 
         switch (operation++->number) {
-        BINARY(ADD, TOP + right);
-        BINARY(SUB, TOP - right);
-        BINARY(MUL, TOP * right);
-        DIVISION(DIV_SIGNED, signed_quotient(TOP, right));
-        DIVISION(DIV_UNSIGNED, TOP / right);
-        DIVISION(REM_SIGNED, signed_remainder(TOP, right));
-        DIVISION(REM_UNSIGNED, TOP % right);
-        BINARY(LSH, right < 64 ? TOP << right : 0);
-        BINARY(RSH_SIGNED, (uint64_t)((int64_t)TOP >> (right < 64 ? right : 63)));
-        BINARY(RSH_UNSIGNED, right < 64 ? TOP >> right : 0);
-        UNARY(LOG_NOT, !TOP);
-        BINARY(BIT_AND, TOP & right);
-        BINARY(BIT_OR, TOP | right);
-        BINARY(BIT_XOR, TOP ^ right);
-        UNARY(BIT_NOT, ~TOP);
-        BINARY(EQUAL, TOP == right);
-        BINARY(LESS_SIGNED, (int64_t)TOP < (int64_t)right);
-        BINARY(LESS_UNSIGNED, TOP < right);
-        UNARY(EXT, sign_extended(TOP, operand));
-        UNARY(ZERO_EXT, TOP << (64 - operand) >> (64 - operand));
+        BINARY(ADD, top + right);
+        BINARY(SUB, top - right);
+        BINARY(MUL, top * right);
+        DIVISION(DIV_SIGNED, signed_quotient(top, right));
+        DIVISION(DIV_UNSIGNED, top / right);
+        DIVISION(REM_SIGNED, signed_remainder(top, right));
+        DIVISION(REM_UNSIGNED, top % right);
+        BINARY(LSH, right < 64 ? top << right : 0);
+        BINARY(RSH_SIGNED, (uint64_t)((int64_t)top >> (right < 64 ? right : 63)));
+        BINARY(RSH_UNSIGNED, right < 64 ? top >> right : 0);
+        UNARY(LOG_NOT, !top);
+        BINARY(BIT_AND, top & right);
+        BINARY(BIT_OR, top | right);
+        BINARY(BIT_XOR, top ^ right);
+        UNARY(BIT_NOT, ~top);
+        BINARY(EQUAL, top == right);
+        UNARY(OPERATION_EQUALS, top == operand);
+        BINARY(LESS_SIGNED, (int64_t)top < (int64_t)right);
+        BINARY(LESS_UNSIGNED, top < right);
+        UNARY(EXT, sign_extended(top, operand));
+        UNARY(ZERO_EXT, top << (64 - operand) >> (64 - operand));
         REFERENCE(REF8, uint8_t)
         REFERENCE(REF16, uint16_t)
         REFERENCE(REF32, uint32_t)
         REFERENCE(REF64, uint64_t)
+        case OPERATION_UNLESS:
+            TAKES(1);
+            top = !top;
+            /* fallthrough */
         case IF_GOTO:
             TAKES(1);
-            if (!stack[depth--])
+            right = top;
+            top = below[--depth];
+            if (!right)
                 break;
             /* fallthrough */
         case GOTO:
-            operation = program->operations + operand;
+            if (left <= (uint64_t)(operation - from)) /* no step would be left for the target */
+                return OUTCOME_ENDLESS;
+            left -= (uint64_t)(operation - from);
+            operation = from = program->operations + operand;
             break;
         case CONST8:
         case CONST16:
         case CONST32:
-        case CONST64:
-            PUSHES();
-            TOP = operand;
-            break;
+        VALUE(CONST64, operand);
         case END:
-            *value = TOP;
+            if (left < (uint64_t)(operation - from))
+                return OUTCOME_ENDLESS;
+            *value = top;
             return OUTCOME_VALUE;
         case DUP:
             TAKES(1);
             PUSHES();
-            TOP = stack[depth - 1];
             break;
         case POP:
             TAKES(1);
-            depth--;
+            top = below[--depth];
             break;
         case SWAP:
             TAKES(2);
-            right = TOP;
-            TOP = stack[depth - 1];
-            stack[depth - 1] = right;
+            right = top;
+            top = below[depth - 1];
+            below[depth - 1] = right;
             break;
         case PICK:
             TAKES(operand + 1);
             PUSHES();
-            TOP = stack[depth - 1 - operand];
+            top = below[depth - 1 - operand];
             break;
         case ROT: /* a b c, with c on top, become c a b */
             TAKES(3);
-            right = TOP;
-            TOP = stack[depth - 1];
-            stack[depth - 1] = stack[depth - 2];
-            stack[depth - 2] = right;
+            right = top;
+            top = below[depth - 1];
+            below[depth - 1] = below[depth - 2];
+            below[depth - 2] = right;
             break;
-        case OPERATION_GENERAL:
-            PUSHES();
-            TOP = view->x[operand];
-            break;
-        REGISTER(OPERATION_X30, read_x30(reader, view, &TOP));
-        case OPERATION_PSTATE:
-            PUSHES();
-            TOP = view->pstate;
-            break;
-        REGISTER(OPERATION_REGISTER, read_register(reader, (int)operand, &TOP));
-        REGISTER(OPERATION_SYSTEM, read_system(reader, operand, &TOP));
-        REGISTER(OPERATION_STACK_POINTER, read_stack_pointer(reader, view, operand, &TOP));
-        case OPERATION_GET:
-            PUSHES();
-            TOP = ((const struct variable *)(uintptr_t)operand)->value;
-            break;
+        VALUE(OPERATION_GENERAL, view->x[operand]);
+        REGISTER(OPERATION_X30, read_x30(reader, view, &read));
+        VALUE(OPERATION_PSTATE, pstate_of(reader, view));
+        REGISTER(OPERATION_REGISTER, read_register(reader, (int)operand, &read));
+        REGISTER(OPERATION_SYSTEM, read_system(reader, operand, &read));
+        REGISTER(OPERATION_STACK_POINTER, read_stack_pointer(reader, view, operand, &read));
+        VALUE(OPERATION_GET, ((const struct variable *)(uintptr_t)operand)->value);
         case OPERATION_SET:
             TAKES(1);
-            if ((outcome = set_variable(view->changes, (struct variable *)(uintptr_t)operand, TOP)))
+            if ((outcome = set_variable(view->changes, (struct variable *)(uintptr_t)operand, top)))
                 return outcome;
             break;
-        case OPERATION_ELAPSED:
-            PUSHES();
-            TOP = view->elapsed;
-            break;
-        case OPERATION_CALLER:
-            PUSHES();
-            TOP = view->caller;
-            break;
-        case OPERATION_TIME:
-            PUSHES();
-            TOP = view->ticks * TICK;
-            break;
-        case OPERATION_TASK:
-            PUSHES();
-            TOP = view->task;
-            break;
-        REGISTER(OPERATION_VALUE, program_value(reader, (const struct program *)(uintptr_t)operand, view, &TOP));
-        REGISTER(OPERATION_MATCH, pattern_matches(reader, (const struct pattern *)(uintptr_t)operand, view, &TOP));
-        UNARY(OPERATION_ORDER, TOP > 1 ? 64 - (uint64_t)__builtin_clzll(TOP - 1) : 0);
+        VALUE(OPERATION_ELAPSED, view->elapsed);
+        VALUE(OPERATION_CALLER, view->caller);
+        VALUE(OPERATION_TIME, view->ticks * TICK);
+        VALUE(OPERATION_TASK, view->task);
+        REGISTER(OPERATION_VALUE, program_value(reader, (const struct program *)(uintptr_t)operand, view, &read));
+        REGISTER(OPERATION_MATCH, pattern_matches(reader, (const struct pattern *)(uintptr_t)operand, view, &read));
+        UNARY(OPERATION_ORDER, top > 1 ? 64 - (uint64_t)__builtin_clzll(top - 1) : 0);
         case OPERATION_RUNS_OUT:
             return OUTCOME_RUNS_OUT;
         default: /* OPERATION_NO_REGISTER */
             return OUTCOME_NO_REGISTER;
         }
     }
-    return OUTCOME_ENDLESS;
 }
 
-#undef TOP
 #undef TAKES
 #undef PUSHES
 #undef BINARY
 #undef DIVISION
 #undef UNARY
 #undef REFERENCE
+#undef VALUE
 #undef REGISTER
 
 enum outcome program_string(const struct reader *reader, uint64_t address, uint64_t most, uint8_t *bytes, uint64_t room,

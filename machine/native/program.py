@@ -56,6 +56,8 @@ class Number(enum.IntEnum):
     VALUE = 0x10E
     MATCH = 0x10F
     ORDER = 0x110
+    EQUALS = 0x111
+    UNLESS = 0x112
 
 
 class Operation(NamedTuple):
