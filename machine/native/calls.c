@@ -15,8 +15,9 @@ static void forget(struct recorder *recorder, uint64_t index)
 {
     if (recorder->pairs[index].holds)
         recorder->free_held[recorder->free_count++] = recorder->pairs[index].held;
-    memmove(recorder->pairs + index, recorder->pairs + index + 1,
-            (--recorder->outstanding - index) * sizeof *recorder->pairs);
+    if (index < --recorder->outstanding)
+        memmove(recorder->pairs + index, recorder->pairs + index + 1,
+                (recorder->outstanding - index) * sizeof *recorder->pairs);
 }
 
 /* Room for one more: there is some, unless calls have leaked whose stacks nobody has returned from since. */

@@ -11,7 +11,6 @@ static bool may_be_true(const struct condition *condition)
 
     changes.count = 0;
     load(core);
-    view.pstate = core_pstate(core);
     for (uint64_t i = 0; i < condition->count; i++) {
         uint64_t value;
 
@@ -51,7 +50,6 @@ ARMPROBE_EXPORT void armprobe_on_search(void *uc, uint64_t address, uint32_t siz
     load(core);
     if (core_executed(core, address) <= search->first)
         return;
-    view.pstate = core_pstate(core);
     if (!search->program || program_value(search->reader, search->program, &view, &value)) {
         changes_undo(&changes);
         core->called = true;

@@ -106,6 +106,7 @@ enum { GENERAL = 33 }; /* x0 to x30, sp and pc */
 /* In pieces: gcc makes REP MOVS of the whole, which takes three times as long. */
 static inline void copy_registers(uint64_t *to, const uint64_t *from)
 {
+#pragma GCC unroll 4
     for (size_t index = 0; index + 8 <= GENERAL; index += 8)
         memcpy(to + index, from + index, 8 * sizeof *to);
     to[GENERAL - 1] = from[GENERAL - 1];
@@ -124,6 +125,12 @@ static inline uint32_t core_pstate(const struct core *core)
            *core_u32(core, at->btype) << 10 | (*core_u32(core, at->nf) & 1u << 31) |
            (*core_u32(core, at->zf) ? 0 : 1u << 30) | *core_u32(core, at->cf) << 29 |
            (*core_u32(core, at->vf) >> 3 & 1u << 28);
+}
+
+/* PSTATE of a stage. It takes some 30 of the host's instructions, and not every hit is asked for it. */
+static inline uint32_t stage_pstate(const struct core *core, const struct stage *at)
+{
+    return at->live ? core_pstate(core) : at->pstate;
 }
 
 /* Change PSTATE's flags, N, Z, C and V. */
@@ -206,6 +213,32 @@ static inline uint64_t core_executed(const struct core *core, uint64_t pc)
 {
     uint64_t done = (pc - core->block) / 4 + 1;
     return core->base + (done < core->count ? done : core->count);
+}
+
+/* The newest record in the ring */
+static inline struct record *record_last(const struct recorder *recorder)
+{
+    uint64_t at = recorder->at ? recorder->at : recorder->capacity;
+    return (struct record *)(recorder->ring + (at - 1) * recorder->stride);
+}
+
+/* Whether the key or the value of a hit take anything but its time. */
+static inline bool aggregate_asks(const struct aggregate *aggregate)
+{
+    return aggregate && (aggregate->by_task || aggregate->by_caller || aggregate->by_stack || aggregate->text ||
+                         aggregate->key || aggregate->value);
+}
+
+/* Whether the programs that an action has for this stage have values, and the hit is not left to Python. The values are
+ * kept with the action. */
+static inline bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
+{
+    bool asks = action->condition && action->decides_second == at->stage;
+    bool counts = action->follows == at->stage && (action->histograms || aggregate_asks(action->aggregate));
+    if (asks || counts || action->note || action->memory)
+        return record_decide_by_programs(recorder, action, at);
+    action->selected |= !action->condition;
+    return true;
 }
 
 enum { FUNCTIONS_AT_ONCE = 57 };

@@ -25,8 +25,7 @@ static void settle(struct recorder *recorder, uint64_t pc, uint64_t executed)
     if (place->follows)
         return; /* it is recorded already */
     if (pc == place->next && executed == recorder->pending_executed + 1) {
-        struct stage at = {.stage = 1, .live = true, .pstate = core_pstate(core), .executed = executed,
-                           .x = core_x(core)};
+        struct stage at = {.stage = 1, .live = true, .executed = executed, .x = core_x(core)};
         record_second(recorder, place, &at);
     }
 }
@@ -92,7 +91,7 @@ static void miss(struct place *place)
 }
 
 /* Whether all programs have a value. If not, nothing has been done. */
-static bool decide(const struct recorder *recorder, struct place *place, const struct stage *at)
+static inline bool decide(const struct recorder *recorder, struct place *place, const struct stage *at)
 {
     for (struct action *action = place->actions; action; action = action->next)
         if (action->enabled && !record_decide(recorder, action, at))
@@ -101,7 +100,7 @@ static bool decide(const struct recorder *recorder, struct place *place, const s
 }
 
 /* Returns whether an action records stage 1, too. */
-static bool act(struct recorder *recorder, struct place *place, const struct stage *at)
+static inline bool act(struct recorder *recorder, struct place *place, const struct stage *at)
 {
     bool second = false;
     for (struct action *action = place->actions; action; action = action->next) {
@@ -137,6 +136,11 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
         record_second(recorder, place, &at);
 }
 
+static bool is_stepped(const struct core *core)
+{
+    return *core_u32(core, core->layout.pstate) & PSTATE_SS;
+}
+
 /* UC_HOOK_CODE at one address, with a place as user data */
 ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, void *user)
 {
@@ -155,10 +159,8 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     if (!place->actions)
         return;
     if (at.executed == place->reached) {
-        if (recorder->pending == place && place->follows && !recorder->following) {
-            at.pstate = core_pstate(core);
+        if (recorder->pending == place && place->follows && !recorder->following)
             follow_alone(recorder, place, at);
-        }
         return;
     }
     place->reached = at.executed;
@@ -166,7 +168,6 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
         miss(place);
         return;
     }
-    at.pstate = core_pstate(core);
     if (!decide(recorder, place, &at)) {
         recorder->core->called = true;
         recorder->undecided(address);
@@ -182,7 +183,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     }
     recorder->pending = place;
     recorder->pending_executed = at.executed;
-    if (!place->follows || !is_unchanged(recorder, place) || at.pstate & PSTATE_SS) /* a step is the guest's own */
+    if (!place->follows || !is_unchanged(recorder, place) || is_stepped(core)) /* by the guest itself */
         return;
     if (place->actions->records_first)
         follow(recorder, place, record_last(recorder));
@@ -228,9 +229,9 @@ static enum handled reached(struct recorder *recorder, uint64_t address)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), after[33];
-    struct stage at = {.live = true, .pstate = core_pstate(core), .executed = core->base, .x = x};
+    struct stage at = {.live = true, .executed = core->base, .x = x};
     struct place *place = recorder->places ? place_at(recorder, address) : NULL;
-    uint32_t pstate = at.pstate;
+    uint32_t pstate = core_pstate(core);
     if (!place || recorder->busy || core->slot_running)
         return NOT_HANDLED;
     if (place->simulated) {
@@ -245,10 +246,10 @@ static enum handled reached(struct recorder *recorder, uint64_t address)
     if (handled != HANDLED_ON)
         return handled;
     if (place->simulated) {
-        at.pstate = core_pstate(core);
+        pstate = core_pstate(core);
         core->base++;
-        armprobe_simulate(core, place->word, address, x, &at.pstate);
-        *core_u32(core, core->layout.btype) = (at.pstate & BTYPE) >> 10;
+        armprobe_simulate(core, place->word, address, x, &pstate);
+        *core_u32(core, core->layout.btype) = (pstate & BTYPE) >> 10;
         at.stage = 1;
         at.executed++;
         record_second(recorder, place, &at);
@@ -262,8 +263,7 @@ void place_executed(const struct place *place)
 {
     struct recorder *recorder = place->recorder;
     const struct core *core = recorder->core;
-    struct stage at = {.stage = 1, .live = true, .pstate = core_pstate(core), .executed = core->base,
-                       .x = core_x(core)};
+    struct stage at = {.stage = 1, .live = true, .executed = core->base, .x = core_x(core)};
     record_second(recorder, place, &at);
 }
 

@@ -251,8 +251,8 @@ enum handled {
 /* A stage of a hit, with the registers there: x0 to x30, sp and pc. */
 struct stage {
     unsigned stage;
-    bool live; /* the registers are the CPU's own */
-    uint32_t pstate;
+    bool live;       /* the registers are the CPU's own */
+    uint32_t pstate; /* if they are not: see `stage_pstate` */
     uint64_t executed;
     uint64_t caller;
     const uint64_t *x;
@@ -264,14 +264,12 @@ struct stage {
 /* The return address of the call under way that has taken it from x30, 0 if it is not known. */
 uint64_t call_caller(const struct recorder *recorder, uint64_t sp);
 
-/* Whether the programs that an action has for this stage have values, and the hit is not left to Python. The values are
- * kept with the action. */
-bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at);
+/* `record_decide` of core.h, where there are programs to evaluate. */
+bool record_decide_by_programs(const struct recorder *recorder, struct action *action, const struct stage *at);
 
 /* Records the stage in the ring. */
 struct record *record_append(struct recorder *recorder, const struct action *action, uint64_t number,
                              const struct stage *at);
-struct record *record_last(const struct recorder *recorder);
 void record_append_held(struct recorder *recorder, const struct record *held);
 
 /* Makes a record, with `stride` bytes of room. */

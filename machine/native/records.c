@@ -33,23 +33,10 @@ static void find_task(const struct recorder *recorder, struct record *record)
                          core_read_task(core, recorder->pid, &record->pid, sizeof record->pid);
 }
 
-void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
-                 const struct stage *at)
+/* What few records have: the task, a note, memory. */
+static __attribute__((noinline)) void make_rest(const struct recorder *recorder, struct record *record,
+                                                const struct action *action, const struct stage *at)
 {
-    record->action = action->id;
-    record->number = number;
-    record->executed = at->executed;
-    record->idle = *recorder->core->idle;
-    record->caller = at->caller;
-    record->pstate = at->pstate;
-    record->stage = (uint8_t)at->stage;
-    record->task_known = false;
-    record->word = 0;
-    record->note = record->memory = 0;
-    if (action->registers == ALL)
-        copy_registers(record->x, at->x);
-    else
-        choose(record->x, at->x, action->registers);
     if (recorder->reads_task)
         find_task(recorder, record);
     if (action->note && action->notes_second == at->stage) {
@@ -60,6 +47,33 @@ void record_make(const struct recorder *recorder, struct record *record, const s
         record->memory = action->memory_length;
         memcpy((char *)(record + 1) + record->note, action->memory_data, action->memory_length);
     }
+}
+
+static inline void make(const struct recorder *recorder, struct record *record, const struct action *action,
+                        uint64_t number, const struct stage *at)
+{
+    record->action = action->id;
+    record->number = number;
+    record->executed = at->executed;
+    record->idle = *recorder->core->idle;
+    record->caller = at->caller;
+    record->pstate = stage_pstate(recorder->core, at);
+    record->stage = (uint8_t)at->stage;
+    record->task_known = false;
+    record->word = 0;
+    record->note = record->memory = 0;
+    if (action->registers == ALL)
+        copy_registers(record->x, at->x);
+    else
+        choose(record->x, at->x, action->registers);
+    if (recorder->reads_task || action->note || action->event || action->memory)
+        make_rest(recorder, record, action, at);
+}
+
+void record_make(const struct recorder *recorder, struct record *record, const struct action *action, uint64_t number,
+                 const struct stage *at)
+{
+    make(recorder, record, action, number, at);
 }
 
 struct record *record_held(const struct recorder *recorder, uint32_t index)
@@ -80,14 +94,8 @@ struct record *record_append(struct recorder *recorder, const struct action *act
                              const struct stage *at)
 {
     struct record *record = next(recorder);
-    record_make(recorder, record, action, number, at);
+    make(recorder, record, action, number, at);
     return record;
-}
-
-struct record *record_last(const struct recorder *recorder)
-{
-    uint64_t at = recorder->at ? recorder->at : recorder->capacity;
-    return (struct record *)(recorder->ring + (at - 1) * recorder->stride);
 }
 
 void record_append_held(struct recorder *recorder, const struct record *held)
@@ -95,14 +103,10 @@ void record_append_held(struct recorder *recorder, const struct record *held)
     memcpy(next(recorder), held, sizeof *held + held->note + held->memory);
 }
 
-bool record_decide(const struct recorder *recorder, struct action *action, const struct stage *at)
+bool record_decide_by_programs(const struct recorder *recorder, struct action *action, const struct stage *at)
 {
     const struct core *core = recorder->core;
     uint64_t x[33], caller;
-    if (!(action->condition || action->note || action->memory || action->aggregate || action->histograms)) {
-        action->selected = true;
-        return true;
-    }
     struct view view = {.x = at->x, .pstate = at->pstate, .live = at->live, .elapsed = at->elapsed,
                         .caller = at->caller, .ticks = core_ticks(core, at->executed),
                         .task = core_task(core)};
@@ -112,6 +116,7 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
         x[30] = caller;
         view.x = x;
         view.live = false;
+        view.pstate = core_pstate(core);
     }
     bool records = at->stage ? action->records_second : action->records_first;
     if (action->condition && action->decides_second == at->stage) {
@@ -119,8 +124,8 @@ bool record_decide(const struct recorder *recorder, struct action *action, const
         if (program_value(recorder->reader, action->condition, &view, &value) != OUTCOME_VALUE)
             return false;
         action->selected = value != 0;
-        if (action->selected && action->leaves)
-            return false;
+        if (action->selected ? action->leaves : !action->histograms)
+            return !action->selected;
     } else if (!action->condition) {
         action->selected = true;
     }
