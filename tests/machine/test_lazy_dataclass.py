@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,62 @@ USES: list[Callable[[type[Any], type[Any]], object]] = [
     lambda base, derived: (derived(4).twice(), derived.__match_args__ if dataclasses.fields(derived) else None),
     lambda base, derived: dataclasses.fields(base)[1].default,
 ]
+
+
+def with_options(decorator: Callable[..., Any]) -> type[Any]:
+    """A class that uses what fields and classes can be told."""
+
+    @decorator(kw_only=True)
+    class Options:
+        """A class with its own comparison."""
+
+        total: int = dataclasses.field(default=0, hash=False)
+        name: str
+        secret: str = dataclasses.field(default="x", repr=False)
+        items: list[int] = dataclasses.field(default_factory=lambda: [1], compare=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "length", len(self.name))
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Options) and self.name == other.name
+
+    return Options
+
+
+OPTION_USES: list[Callable[[type[Any]], object]] = [
+    lambda cls: repr(cls(name="a", total=2)).replace("with_options.<locals>.", ""),
+    lambda cls: (cls(name="a", total=1) == cls(name="a"), cls(name="a") == cls(name="b"), cls(name="a") == "a"),
+    lambda cls: hash(cls(name="a", total=1)) == hash(("a", "x")),
+    lambda cls: (cls(name="abc").length, cls(name="a").items is cls(name="a").items, cls(name="a", items=[2]).items),
+    lambda cls: dataclasses.replace(cls(name="a", secret="s"), name="b").secret,
+    lambda cls: raised(lambda: cls("a")),
+    lambda cls: raised(lambda: cls(total=3)),
+    lambda cls: raised(lambda: cls(name="a", other=3)),
+    lambda cls: raised(lambda: setattr(cls(name="a"), "length", 3)),
+    lambda cls: raised(lambda: delattr(cls(name="a"), "name")),
+    lambda cls: setattr(type("Sub", (cls,), {})(name="a"), "more", 3),
+    lambda cls: raised(lambda: setattr(type("Sub", (cls,), {})(name="a"), "name", "b")),
+]
+
+
+def raised(work: Callable[[], object]) -> tuple[type[BaseException], str]:
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        work()
+    return caught.type, str(caught.value)
+
+
+@pytest.mark.parametrize("use", OPTION_USES)
+def test_options_of_fields_and_classes(use: Callable[[type[Any]], object]) -> None:
+    standard = with_options(functools.partial(dataclasses.dataclass, frozen=True))
+    assert use(with_options(lazy_dataclass)) == use(standard)
+
+
+def test_an_object_that_has_itself() -> None:
+    _, derived = classes(lazy_dataclass)
+    first = derived(1)
+    first.more.append(first)
+    assert repr(first).endswith("Derived(number=1, names=(), more=[...])")
 
 
 @pytest.mark.parametrize("use", USES)
