@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from armprobe.commands.shell import Shell as Shell  # for the annotations of those who call `shell_of`
     from armprobe.kernel import Kernel as Kernel
-    from armprobe.kernel.typed_memory import TypedMemory
+    from armprobe.kernel.memory_values import TypedMemory
     from armprobe.kernel.types import Type as Type  # for the annotations of those who call `typed_memory_of`
     from armprobe.kernel.value import Value as Value
     from armprobe.machine import Machine, Symbols
@@ -40,7 +40,7 @@ def kernel_of(machine: Machine) -> Kernel | None:
 
 def typed_memory_of(machine: Machine) -> TypedMemory:
     """The memory of `machine` as values of its guest's types."""
-    from armprobe.kernel.typed_memory import typed_memory
+    from armprobe.kernel.memory_values import typed_memory
 
     return typed_memory(machine)
 

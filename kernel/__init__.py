@@ -3,12 +3,12 @@
 
 from .kernel import Kernel, Linux, find_kernel
 from .log import LogRecord
+from .memory_values import TypedMemory, typed_memory
 from .module_table import ModuleStruct
 from .mounts import Mount
 from .task_list import TaskStruct
 from .tasks import Task, Tasks
 from .trace_events import COMMON_FIELDS, TraceEvent, TraceEvents, TraceField
-from .typed_memory import TypedMemory, typed_memory
 from .types import Member, Struct, Type, Types
 from .value import Value
 from .variables import Variable

@@ -19,6 +19,7 @@ from .hrtimers import Timer, timers
 from .interrupts import Interrupt, interrupt_errors, interrupts
 from .kworker import Kworkers
 from .log import LogRecord, read_log
+from .memory_values import TypedMemory
 from .module_events import ModuleEvents
 from .module_file import ModuleFiles
 from .module_table import ModuleStruct, read_modules
@@ -33,7 +34,6 @@ from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
 from .timer_wheel import OLD_WHEELS, WheelTimer, wheel_timers
 from .trace_events import TraceEvents
-from .typed_memory import TypedMemory
 from .types import Types
 from .value import Value
 from .variables import ENTRY_TASK, NamedVariable, Variable, Variables

@@ -6,7 +6,7 @@ from armprobe.kernel.code_tables import Area
 from armprobe.kernel.tasks import Task
 
 from .aggregation import Aggregation, Bucket, Counted, Linear, Special
-from .decode import Decoded, decode
+from .decoder import Decoded, decode
 from .eras import DEFAULT_ERA, ERAS, POINT_RELEASES, Era, find_era
 from .eras.decoder_rows import Verdict
 from .eras.hit_rules import Status
@@ -25,7 +25,7 @@ from .pt_regs import PtRegs
 from .record import Hit, Stage
 from .recording import Record
 from .registration import Kprobes
-from .simulate import simulate
+from .simulation import simulate
 from .stepping import STEPPINGS
 from .trace_record import TraceRecord
 from .tracepoint import Tracepoint

@@ -12,7 +12,7 @@ from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.machine.core.instruction_words import brk
 
 from .blacklist import Blacklist
-from .decode import Decoded, decode
+from .decoder import Decoded, decode
 from .eras import Era
 from .eras.decoder_rows import Verdict
 from .eras.era import Bound

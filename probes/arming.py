@@ -15,7 +15,7 @@ from armprobe.kernel.text import Text
 from armprobe.machine import Machine, MachineError
 from armprobe.machine.state import Entry, Order
 
-from .decode import decode
+from .decoder import decode
 from .engine import Engine
 from .eras import Era
 from .eras.decoder_rows import Verdict

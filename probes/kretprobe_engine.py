@@ -17,7 +17,7 @@ from armprobe.machine.state import Order
 
 from . import trampoline
 from .called_handlers import CalledReturnHandler, RunningHandlers
-from .decode import decode
+from .decoder import decode
 from .engine import Engine
 from .eras.hit_rules import HitRules
 from .errors import ProbeError

@@ -18,7 +18,7 @@ from .address_rules import AddressRules
 from .aggregation import Special
 from .aggregator import Aggregator, Key
 from .arming import Arming
-from .decode import Decoded
+from .decoder import Decoded
 from .engine import Engine
 from .eras import Era, choose_era, find_era
 from .errors import ProbeError, one_of

@@ -20,7 +20,7 @@ from .engine import Engine
 from .eras.hit_rules import Status
 from .guest_kprobes import GuestKprobes
 from .listeners import ReturnAddresses
-from .simulate import SIMULATORS
+from .simulation import SIMULATORS
 from .site import Site
 from .stepping import KPROBES_BRK_IMM, KPROBES_BRK_SS_IMM
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from armprobe.machine.native.structures import NativeSlot
 
-from .decode import Decoded
+from .decoder import Decoded
 from .eras.decoder_rows import Verdict
 from .errors import ProbeError
 from .kprobe import Kprobe
-from .simulate import SIMULATORS
+from .simulation import SIMULATORS
 from .stepping import KPROBES_BRK_WORD, Stepping
 
 

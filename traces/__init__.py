@@ -4,7 +4,7 @@
 from .columns import COLUMNS, Column, HitTable, Kind, is_traced
 from .errors import TraceError
 from .hit_ring import KEPT, HitRing
-from .trace_line import lost_line, trace_line
+from .trace_lines import lost_line, trace_line
 
 __all__ = [
     "COLUMNS",

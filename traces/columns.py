@@ -16,7 +16,7 @@ from armprobe.probes.events.event import EventProbe
 from armprobe.probes.record import REGISTERS, TICK, TRACED_STAGE
 
 from .libraries import library
-from .trace_line import values_text
+from .trace_lines import values_text
 
 if TYPE_CHECKING:
     import pandas

@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from armprobe.kernel.memory_values import typed_memory
 from armprobe.kernel.text import Text
-from armprobe.kernel.typed_memory import typed_memory
 from armprobe.machine import Machine, MachineError, Symbol
 from armprobe.probes.errors import ProbeError
 from armprobe.probes.symbol_text import kernel_symbol_at

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from armprobe.expressions.errors import printable
 from armprobe.traces.columns import is_traced
-from armprobe.traces.trace_line import lost_line
+from armprobe.traces.trace_lines import lost_line
 
 from .saved import Saved
 

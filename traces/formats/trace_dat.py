@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from armprobe.expressions.errors import printable
 from armprobe.probes import Hit, TraceRecord
 from armprobe.probes.record import TICK
-from armprobe.traces.trace_line import event_text
+from armprobe.traces.trace_lines import event_text
 
 from .saved import Saved
 from .tracing_data import RecordedEvents, beginning, sized

@@ -18,7 +18,7 @@ from armprobe.kernel import COMMON_FIELDS, TraceField
 from armprobe.probes import Hit, TraceRecord
 from armprobe.probes.record import REGISTERS
 from armprobe.traces.columns import is_traced
-from armprobe.traces.trace_line import has_interrupts_off
+from armprobe.traces.trace_lines import has_interrupts_off
 
 from .saved import Saved
 

@@ -394,7 +394,7 @@ def _simulated(guest: Guest, word: int, registers: Sequence[int], pstate: int) -
 
 @pytest.mark.parametrize(("value", "variable"), _CLASSES)
 def test_instructions_are_simulated_as_the_kernel_does(value: int, variable: int) -> None:
-    """The simulators of probes/simulate.py were compared with the kernel's own functions."""
+    """The simulators of probes/simulation.py were compared with the kernel's own functions."""
     era = "v6.18" if value == 0xD503201F else "v6.1"
     choose, guest = random.Random(value), Guest()
     for _ in range(300):

@@ -12,7 +12,7 @@ from typing import Final
 
 from armprobe.machine.core.pstate import BTYPE, C, N, V, Z
 
-from .decode import decode
+from .decoder import decode
 from .eras import DEFAULT_ERA, Era
 from .pt_regs import PtRegs
 
