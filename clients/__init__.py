@@ -6,14 +6,25 @@ The names are imported on first use (PEP 562): pytest imports its plugin of this
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from armprobe.machine.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .gdb_records import GdbError, GdbStop, GdbTimeout, UnexpectedStop
     from .gdb_session import GdbSession
     from .gdb_values import GdbBreakpoint, GdbFrame, GdbRegisters
     from .lldb_session import LldbSession
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            ".gdb_records": ("GdbError", "GdbStop", "GdbTimeout", "UnexpectedStop"),
+            ".gdb_session": ("GdbSession",),
+            ".gdb_values": ("GdbBreakpoint", "GdbFrame", "GdbRegisters"),
+            ".lldb_session": ("LldbSession",),
+        },
+    )
 
 __all__ = [
     "GdbBreakpoint",
@@ -26,21 +37,3 @@ __all__ = [
     "LldbSession",
     "UnexpectedStop",
 ]
-
-_ORIGINS: Final = {
-    "GdbBreakpoint": "gdb_values",
-    "GdbError": "gdb_records",
-    "GdbFrame": "gdb_values",
-    "GdbRegisters": "gdb_values",
-    "GdbSession": "gdb_session",
-    "GdbStop": "gdb_records",
-    "GdbTimeout": "gdb_records",
-    "LldbSession": "lldb_session",
-    "UnexpectedStop": "gdb_records",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ORIGINS:
-        return getattr(importlib.import_module(f".{_ORIGINS[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,9 @@ The names are imported on first use (PEP 562): a command line needs few of them.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from armprobe.machine.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from armprobe.clients import GdbError, GdbSession, GdbStop, GdbTimeout, LldbSession, UnexpectedStop
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from armprobe.session import Session
 
     from .errors import CommandError
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "armprobe.clients": ("GdbError", "GdbSession", "GdbStop", "GdbTimeout", "LldbSession", "UnexpectedStop"),
+            "armprobe.guests": ("linux",),
+            "armprobe.session": ("Session",),
+            ".errors": ("CommandError",),
+        },
+    )
 
 __all__ = [
     "CommandError",
@@ -27,15 +38,3 @@ __all__ = [
     "UnexpectedStop",
     "linux",
 ]
-
-_ORIGINS: Final = {
-    "CommandError": "armprobe.commands.errors",
-    "Session": "armprobe.session",
-    "linux": "armprobe.guests",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_ORIGINS.get(name, "armprobe.clients")), name)

@@ -11,6 +11,10 @@ def main() -> int:
     gc.disable()  # what is imported stays: looking for garbage among it takes a twentieth of a start
     try:
         from armprobe.commands.cli import main as run
+
+        gc.freeze()
+        gc.enable()
+        return run()
     except ImportError as error:
         if error.name != "armprobe.machine.native":
             raise
@@ -18,9 +22,6 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:  # imports take a moment
         return 128 + signal.SIGINT
-    gc.freeze()
-    gc.enable()
-    return run()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from armprobe.machine.memory.disk_image import DiskImage
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
-from armprobe.machine.time.timeline import MEMORY, Timeline
+from armprobe.machine.time.timeline import HISTORY_MEMORY, Timeline
 
 from . import board
 from .core.run_loop import Run
@@ -49,7 +49,11 @@ class Machine:
     """
 
     def __init__(
-        self, guest: LoadedGuest, cpu: str = DEFAULT_MODEL, resumed: tuple[Backing, ...] = (), history: int = MEMORY
+        self,
+        guest: LoadedGuest,
+        cpu: str = DEFAULT_MODEL,
+        resumed: tuple[Backing, ...] = (),
+        history: int = HISTORY_MEMORY,
     ) -> None:
         self.guest = guest
         self.disk: VirtioBlock | None = None

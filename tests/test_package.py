@@ -17,12 +17,20 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import armprobe
+from tests.test_layout import ROOM_FILES, imports_of
 
 pytestmark = pytest.mark.sample(of="files")
 
 ROOT = Path(__file__).parents[1]
+FOREIGN = {"gdb", "lldb"}  # modules that are there in these programs
+MODULES = [
+    ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    for file in ROOM_FILES
+    if file.parts[0] != "face" and not FOREIGN & {name.partition(".")[0] for name in imports_of(file)}
+]
+"""The modules of the rooms, without `armprobe.`."""
 ASK = "import armprobe; print(armprobe.__version__, armprobe.machine.load.__module__)"
-ANSWER = f"{importlib.metadata.version('armprobe')} armprobe.machine"
+ANSWER = f"{importlib.metadata.version('armprobe')} armprobe.machine.loading"
 
 
 def python(*words: str, folder: Path) -> str:
@@ -39,6 +47,41 @@ def test_public_names(name: str) -> None:
 def test_a_name_that_there_is_not() -> None:
     with pytest.raises(AttributeError, match="module 'armprobe' has no attribute 'lood'"):
         armprobe.lood  # noqa: B018
+
+
+PACKAGES = [module for module in MODULES if (ROOT / module.replace(".", "/") / "__init__.py").is_file()]
+
+
+def test_names_imported_on_first_use() -> None:
+    """Each package has what its __all__ lists. None of these that it imports later is the name of a file in it: once
+    the file is imported, the package's attribute is the module."""
+    for name in PACKAGES:
+        package = importlib.import_module(f"armprobe.{name}")
+        for each in getattr(package, "__all__", ()):
+            assert hasattr(package, each), (name, each)
+        if hasattr(package, "__getattr__"):
+            files = {module.rpartition(".")[2] for module in MODULES if module.rpartition(".")[0] == name}
+            assert files.isdisjoint(package.__all__), name
+            with pytest.raises(AttributeError, match=f"module 'armprobe.{name}' has no attribute 'lood'"):
+                package.lood  # noqa: B018
+
+
+IMPORT_EACH = """
+import dataclasses, importlib, inspect, os, subprocess, sys, unicorn
+for name in sys.argv[1:]:
+    if not os.fork():
+        importlib.import_module(f"armprobe.{name}")
+        os._exit(0)
+    if os.wait()[1]:
+        sys.exit(f"{name} cannot be imported first")
+"""
+
+
+@pytest.mark.sample(of="tests")
+@pytest.mark.parametrize("folder", sorted({module.partition(".")[0] for module in MODULES}))
+def test_each_module_can_be_imported_first(folder: str) -> None:
+    """Or it would depend on what others have imported before."""
+    python("-c", IMPORT_EACH, *(module for module in MODULES if module.partition(".")[0] == folder), folder=ROOT)
 
 
 def test_import_alone_takes_no_room() -> None:

@@ -16,7 +16,7 @@ from armprobe.commands.settings import NAME, OF_GUEST, Settings
 from armprobe.guests.linux.cache import DEFAULT_LIMIT
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.loaders.image import COMMAND_LINE
-from armprobe.machine.time.pacing import INTERVAL as HISTORY_INTERVAL
+from armprobe.machine.time.pacing import HISTORY_INTERVAL
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
 from armprobe.stub import PRIVATE
 from armprobe.traces import KEPT

@@ -10,7 +10,7 @@ from typing import Final
 
 RATE: Final = 200_000
 """Instructions that a guest executes in a millisecond, at most: in a loop, and on a usual computer."""
-INTERVAL: Final = 200
+HISTORY_INTERVAL: Final = 200
 """Milliseconds that it takes to get to a position."""
 _WAY: Final = 2  # a half of the interval is executed again at most. The rest is for all else that it takes to get there
 _SHARE: Final = 50  # a checkpoint may take a 50th of the time: the host then copies pages that the guest writes to
@@ -22,7 +22,7 @@ class Pacing:
     """When the next checkpoint is taken: when the last one is half the interval ago, or later."""
 
     def __init__(self) -> None:
-        self.spacing = INTERVAL * RATE
+        self.spacing = HISTORY_INTERVAL * RATE
         """The interval, as the instructions that a guest executes in it, at most."""
         self._last = 0  # the position from which the distance counts
         self._last_at = self._used = self._cost = 0.0

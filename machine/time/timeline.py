@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 _NEAR: Final = 300_000  # instructions, some 10 ms of Linux at work: a way for which no checkpoint is taken
 _SHORT: Final = 100_000  # instructions before a position gone to, at which a checkpoint is taken for steps back from it
 _STRIDE: Final = 500_000  # instructions of a replay after which it is time for a checkpoint, or not
-MEMORY: Final = 512 << 20
+HISTORY_MEMORY: Final = 512 << 20
 
 
 class Timeline:
     """The history of one machine. With `enabled` False there is none, and the machine cannot go back."""
 
-    def __init__(self, machine: Machine, enabled: bool, memory: int = MEMORY) -> None:
+    def __init__(self, machine: Machine, enabled: bool, memory: int = HISTORY_MEMORY) -> None:
         self._machine = machine
         self.enabled = enabled
         self.live = True

@@ -4,8 +4,24 @@
 An era is written as its differences from the era before, each with its commit.
 """
 
-from .catalog import ALL_ERAS, AREAS, DEFAULT_ERA, ERAS, POINT_RELEASES
-from .era import Era
-from .find_era import choose_era, era_of, find_era
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from armprobe.machine.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .catalog import ALL_ERAS, AREAS, DEFAULT_ERA, ERAS, POINT_RELEASES
+    from .choice import choose_era, era_of, find_era
+    from .era import Era
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            ".catalog": ("ALL_ERAS", "AREAS", "DEFAULT_ERA", "ERAS", "POINT_RELEASES"),
+            ".era": ("Era",),
+            ".choice": ("choose_era", "era_of", "find_era"),
+        },
+    )
 
 __all__ = ["ALL_ERAS", "AREAS", "DEFAULT_ERA", "ERAS", "POINT_RELEASES", "Era", "choose_era", "era_of", "find_era"]

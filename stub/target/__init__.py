@@ -9,46 +9,97 @@ Nothing else is known here of machines or probes. Addresses are 64-bit guest vir
 methods are called from the stub's threads, one at a time except where they say otherwise. Any may raise `TargetError`.
 """
 
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-from .breakpoints import Breakpoints, ConditionalBreakpoints
-from .changes import ChangeCount, Changes
-from .control import Client, Control
-from .display import Display, display_of
-from .errors import TargetError
-from .exec_file import ExecFile, Program
-from .guest_view import Decide, GuestView
-from .host_calls import HostCalls
-from .libraries import Libraries, Library
-from .memory import Memory
-from .memory_map import MemoryMap
-from .monitor import Commands, Monitor, Place
-from .registers import Registers, SystemRegisters
-from .restart import Restart
-from .resume import Resume
-from .reverse import Reverse
-from .stops import (
-    SIGINT,
-    SIGSEGV,
-    SIGTRAP,
-    BreakKind,
-    BreakpointHit,
-    Exited,
-    HistoryEdge,
-    HostCall,
-    Interrupted,
-    LibrariesChanged,
-    ProbeHit,
-    ProbeStop,
-    Signalled,
-    Stepped,
-    StopEvent,
-    WatchKind,
-    WatchpointHit,
-)
-from .threads import Thread, Threads
-from .tracepoints import Tracepoints
-from .watchpoints import Watchpoints
+from typing import TYPE_CHECKING
+
+from armprobe.machine.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .breakpoints import Breakpoints, ConditionalBreakpoints
+    from .changes import ChangeCount, Changes
+    from .control import Client, Control
+    from .display import Display, display_of
+    from .errors import TargetError
+    from .exec_file import ExecFile, Program
+    from .guest_view import Decide, GuestView
+    from .host_calls import HostCalls
+    from .libraries import Libraries, Library
+    from .memory import Memory
+    from .memory_map import MemoryMap
+    from .monitor import Commands, Monitor, Place
+    from .registers import Registers, SystemRegisters
+    from .restart import Restart
+    from .resume import Resume
+    from .reverse import Reverse
+    from .stops import (
+        SIGINT,
+        SIGSEGV,
+        SIGTRAP,
+        BreakKind,
+        BreakpointHit,
+        Exited,
+        HistoryEdge,
+        HostCall,
+        Interrupted,
+        LibrariesChanged,
+        ProbeHit,
+        ProbeStop,
+        Signalled,
+        Stepped,
+        StopEvent,
+        WatchKind,
+        WatchpointHit,
+    )
+    from .target import Debuggable, Target, target_of
+    from .threads import Thread, Threads
+    from .tracepoints import Tracepoints
+    from .watchpoints import Watchpoints
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            ".breakpoints": ("Breakpoints", "ConditionalBreakpoints"),
+            ".changes": ("ChangeCount", "Changes"),
+            ".control": ("Client", "Control"),
+            ".display": ("Display", "display_of"),
+            ".errors": ("TargetError",),
+            ".exec_file": ("ExecFile", "Program"),
+            ".guest_view": ("Decide", "GuestView"),
+            ".host_calls": ("HostCalls",),
+            ".libraries": ("Libraries", "Library"),
+            ".memory": ("Memory",),
+            ".memory_map": ("MemoryMap",),
+            ".monitor": ("Commands", "Monitor", "Place"),
+            ".registers": ("Registers", "SystemRegisters"),
+            ".restart": ("Restart",),
+            ".resume": ("Resume",),
+            ".reverse": ("Reverse",),
+            ".stops": (
+                "SIGINT",
+                "SIGSEGV",
+                "SIGTRAP",
+                "BreakKind",
+                "BreakpointHit",
+                "Exited",
+                "HistoryEdge",
+                "HostCall",
+                "Interrupted",
+                "LibrariesChanged",
+                "ProbeHit",
+                "ProbeStop",
+                "Signalled",
+                "Stepped",
+                "StopEvent",
+                "WatchKind",
+                "WatchpointHit",
+            ),
+            ".threads": ("Thread", "Threads"),
+            ".tracepoints": ("Tracepoints",),
+            ".watchpoints": ("Watchpoints",),
+            ".target": ("Debuggable", "Target", "target_of"),
+        },
+    )
 
 __all__ = [
     "SIGINT",
@@ -102,22 +153,3 @@ __all__ = [
     "display_of",
     "target_of",
 ]
-
-
-@runtime_checkable
-class Target(Control, Registers, Memory, Resume, Protocol):
-    """A machine under the control of at most one client."""
-
-
-@runtime_checkable
-class Debuggable(Protocol):
-    """Something that is no target itself but has one, such as a session."""
-
-    @property
-    def debug_target(self) -> Target:
-        """What debuggers drive."""
-
-
-def target_of(served: Target | Debuggable) -> Target:
-    """The target that `served` is or has."""
-    return served.debug_target if isinstance(served, Debuggable) else served
