@@ -51,7 +51,8 @@ T = TypeVar("T")
 class DebugTarget:
     """The machine of `session`, for at most one debugger at a time. Its methods may be called from any thread."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, guest: str) -> None:
+        """`guest` is the guest that the session was given."""
         self._session = session
         self._machine = session.machine
         self._kprobes = session.kprobes
@@ -65,7 +66,7 @@ class DebugTarget:
             lambda: self._call(SymbolSources.of, self._machine, self._read_code),
             self._without_types,
         )
-        stem = re.sub(r"[^\w.+-]", "_", Path(session.name).name.removesuffix(".elf"), flags=re.ASCII)
+        stem = re.sub(r"[^\w.+-]", "_", Path(guest).name.removesuffix(".elf"), flags=re.ASCII)
         name = f"/armprobe/{stem}.elf"
         self._symbols = ExecFile(name, self._symbol_file.open, lambda: self._symbol_file.path)
         self._dwarf: ExecFile | None = None

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -32,7 +33,6 @@ from armprobe.wiring import shell_of
 from .breakpoints import Breakpoints
 from .console_text import ConsoleLines, ConsoleText
 from .crash_stops import CrashStops
-from .debug_target import DebugTarget
 from .errors import CommandError
 from .follower import Follower
 from .guest import Guest
@@ -44,6 +44,8 @@ from .tracepoints import Tracepoints
 
 if TYPE_CHECKING:
     from armprobe.wiring import Shell
+
+    from .debug_target import DebugTarget
 
 
 log = logging.getLogger(HANDLERS_LOG)
@@ -82,7 +84,7 @@ class Session:
         disk: str | Path | None = None,
         root: bool = False,
     ) -> None:
-        self.name = str(guest)
+        self.name = self._given = str(guest)
         if guest == "linux":
             if base is not None:
                 raise MachineError("base is for raw binaries and position-independent ELFs, not for a Linux kernel")
@@ -134,7 +136,8 @@ class Session:
         self.idle = Idle()
         self.owner = Owner(self.machine)
         self.guest = Guest(self)  # the system that runs in the machine
-        self.debug_target = DebugTarget(self)
+        self._debug_target: DebugTarget | None = None
+        self._making_target = threading.Lock()
         self.kprobes.on_error = self._handler_failed
         self.machine.timeline.on_branch = self._branch_begun
         self.crash_stops = CrashStops(self.machine)
@@ -262,9 +265,19 @@ class Session:
         return 0
 
     @property
+    def debug_target(self) -> DebugTarget:
+        """What debuggers drive. It is made when somebody asks for it."""
+        with self._making_target:
+            if self._debug_target is None:
+                from .debug_target import DebugTarget
+
+                self._debug_target = DebugTarget(self, self._given)
+            return self._debug_target
+
+    @property
     def controlled(self) -> bool:
         """Whether a debugger is in control of the guest."""
-        return self.debug_target.controlled
+        return self._debug_target is not None and self._debug_target.controlled
 
     # Running, on the owner's thread.
 

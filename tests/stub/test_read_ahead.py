@@ -34,7 +34,7 @@ def value(reply: bytes) -> int:
 
 def test_registers_asked_for_in_order_are_read_together(session: Session) -> None:
     session.machine.run(instructions=100_000)
-    target = Counting(session)
+    target = Counting(session, session.name)
     table = register_table(target.system_registers).registers
     ahead = ReadAhead(target, table)
     values = [value(ahead.read(number)) for number in range(len(table))]
@@ -56,7 +56,7 @@ def test_registers_asked_for_in_order_are_read_together(session: Session) -> Non
 )
 def test_a_change_between_two_questions_is_seen(session: Session, change: Callable[[Session], object]) -> None:
     session.machine.run(instructions=100_000)
-    target = DebugTarget(session)
+    target = DebugTarget(session, session.name)
     table = register_table(target.system_registers).registers
     names = [register.source for register in table]
     first = names.index("pc")
