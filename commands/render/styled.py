@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final, TextIO
 from armprobe.commands import values
 from armprobe.stub.visible import visible
 
-from .compared import era_answers
 from .help import WIDTH, command_help, command_list, commands_found
-from .live import Live
-from .probes import table
 from .text import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, RenderableType
+
+    from .live import Live
 
 _MARKS: Final = (
     (r"(?m)^(error|warning|FAILED)(?=[:.])", "bold red"),
@@ -54,6 +53,8 @@ class Styles:
 
     def value(self, value: object) -> str:
         """The text of a value, harmless to the terminal: only what is done here controls it."""
+        from .live import Live
+
         if not shows_styles(self._stream):
             return visible(as_text(value))
         return self._taken_away() + (self._so_far(value) if isinstance(value, Live) else self._whole(value))
@@ -74,6 +75,8 @@ class Styles:
         return "".join(line.expandtabs()[: size.columns - 1] + "\n" for line in shown)
 
     def _whole(self, value: object) -> str:
+        from .compared import era_answers
+
         if isinstance(value, values.Probes) and value:
             return self._rendered(self._table(value))
         if isinstance(value, values.CommandHelp):
@@ -119,6 +122,8 @@ class Styles:
         """Where the terminal is too narrow, the notes of probes take several lines in their column, then the places."""
         from rich.table import Table
         from rich.text import Text
+
+        from .probes import table
 
         rows = table(probes)
         shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

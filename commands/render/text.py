@@ -19,7 +19,12 @@ from .layout import described, named_address, registers, where
 @singledispatch
 def as_text(value: object) -> str:
     """The text of a value, with the end of its last line; empty for None. Raises TypeError for what is no value."""
-    raise TypeError(f"there is no text for {type(value).__name__}: register one in armprobe.commands.render")
+    from . import catalog  # noqa: F401  what the other files have is registered now
+
+    function = as_text.dispatch(type(value))
+    if function is as_text.dispatch(object):
+        raise TypeError(f"there is no text for {type(value).__name__}: register one in armprobe.commands.render")
+    return function(value)
 
 
 @as_text.register(type(None))
