@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import call
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -37,11 +38,7 @@ def several(check: Check, most: int, least: int = 0) -> Check:
 
 def row(*checks: Check) -> Check:
     """A list of one value for each check."""
-    return lambda value: (
-        isinstance(value, list)
-        and len(value) == len(checks)
-        and all(check(each) for check, each in zip(checks, value, strict=True))
-    )
+    return lambda value: isinstance(value, list) and len(value) == len(checks) and all(map(call, checks, value))
 
 
 def record(fields: Mapping[str, Check]) -> Check:

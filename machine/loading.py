@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +30,11 @@ def build_id() -> bytes:
     core included, and of the kallsyms reader."""
     digest = hashlib.sha256(unicorn.__version__.encode() + CORE_SOURCES.encode())
     room = Path(__file__).parent
-    for source in (*sorted(room.rglob("*.py")), room.parent / "kernel/kallsyms.py"):
-        digest.update(source.read_bytes())
+    digest.update((room.parent / "kernel/kallsyms.py").read_bytes())
+    for folder, _, names in sorted(os.walk(room)):  # Path.rglob takes three times as long
+        for name in sorted(names):
+            if name.endswith(".py"):
+                digest.update(Path(folder, name).read_bytes())
     return digest.digest()
 
 

@@ -43,7 +43,7 @@ class Access(enum.IntEnum):
     MAINTAIN = 4  # IC, which is encoded as SYS
 
 
-_INSTRUCTIONS: Final = {
+_INSTRUCTIONS: Final[dict[int, int]] = {
     Access.READ: reg.UC_ARM64_INS_MRS,
     Access.WRITE: reg.UC_ARM64_INS_MSR,
     Access.MAINTAIN: reg.UC_ARM64_INS_SYS,
@@ -132,7 +132,7 @@ class RegisterAccess:
                 elif access == Access.RETURN:
                     self.returns.add(address)
                 else:
-                    self._core.native.hook_register(address, _INSTRUCTIONS[Access(access)])
+                    self._core.native.hook_register(address, _INSTRUCTIONS[access])
 
     def begin(self, pc: int) -> None:
         """Before a run: search its first page, because Unicorn does not report the first block that it translates."""
