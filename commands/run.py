@@ -14,7 +14,6 @@ from .declaration import Arg, Arguments, Clause, Command, Option, Parts, integer
 from .errors import CommandError
 from .guest_time import TIMEOUT, run_for
 from .locations import complete_symbol, place
-from .stops import stopped
 from .values import ConsoleAnswer, ConsoleOutput, ConsoleText, LentFiles, Returned, Stepped, Stopped
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ _ANSWER_LIMIT: Final = 2_000_000_000  # instructions
 
 
 def _continue(session: Session, arguments: Arguments) -> Stopped:
+    from .stops import stopped
+
     until, count = arguments.until, arguments.instructions
     if count is not None and count < 1:
         raise CommandError("instructions= takes a count of at least 1")
@@ -115,6 +116,8 @@ def _console(session: Session, arguments: Arguments) -> Parts[ConsoleOutput | Co
 
 def _answer(session: Session) -> Parts[ConsoleAnswer]:
     """Run the guest until it has been quiet for a while, showing what it prints."""
+    from .stops import stopped
+
     console, clock = session.machine.console, session.machine.clock
     printed, waiting, part = "", False, None
     quiet_since = clock.seconds

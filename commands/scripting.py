@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from armprobe.machine import Stop, StopReason, host_files
 from armprobe.session.authority import Host
 
-from . import tracefs
 from .declaration import Arg, Arguments, Command, Parts, path
 from .errors import CommandError
 from .parsing import Line
@@ -98,6 +97,8 @@ def _source(session: Session, arguments: Arguments) -> Parts[Answers]:
 
 
 def _echo(session: Session, arguments: Arguments) -> PrintedLine | EventsChanged | EventFile | EventsTracing:
+    from . import tracefs
+
     answer: PrintedLine | EventsChanged | EventFile | EventsTracing = PrintedLine(" ".join(arguments.text))
     for words in tracefs.written(arguments.text):
         answer = session.shell.registry.run(session, words, lambda value: None)  # type: ignore[assignment]

@@ -6,31 +6,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from armprobe.kernel import types as declared
 from armprobe.machine import MachineError
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 
 from . import typed as tree
-from .check import check, check_any, is_type
-from .emit import emit
 from .environment import Environment, View
 from .errors import AgentError, ExpressionError, printable
 from .evaluate import AgentExpression
-from .format import Format, FormatError
-from .parse import parse_expression, parse_print
 from .scope import Scope
 from .strings import string_pieces
 from .tree import Name
 from .typed import Convert, Load, Logical
 from .types import CHARACTER, S32, U64, Array, Integer, Pointer, Type
 
+if TYPE_CHECKING:
+    from .format import Format
+
 _POINTED: Final = re.compile(r"\s*str\s*\((.*)\)\s*")
 
 
 def value(text: str, scope: Scope) -> tree.Value:
     """The typed tree of an expression. Raises ExpressionError."""
+    from .check import check, is_type
+    from .parse import parse_expression
+
     return check(parse_expression(text, partial(is_type, scope)), text, scope)
 
 
@@ -55,6 +57,8 @@ class Value:
     @classmethod
     def compile(cls, text: str, scope: Scope) -> Self:
         """The value of an expression. Raises ExpressionError."""
+        from .emit import emit
+
         return cls(text, emit(value(text, scope)), scope.registers)
 
     @property
@@ -89,6 +93,10 @@ class Typed:
     @classmethod
     def compile(cls, text: str, scope: Scope) -> Self:
         """The value of an expression. Raises ExpressionError."""
+        from .check import check, check_any, is_type
+        from .emit import emit
+        from .parse import parse_expression
+
         node = parse_expression(text, partial(is_type, scope))
         value = check_any(node, text, scope)
         if isinstance(value, Load) and not isinstance(value.type, Integer | Pointer):
@@ -112,6 +120,8 @@ class Condition(Value):
     @classmethod
     def of(cls, value: tree.Value, text: str, scope: Scope) -> Self:
         """The condition for the tree of an expression, which is shown as `text`."""
+        from .emit import emit
+
         return cls(text, emit(value), scope.registers)
 
     def holds(self, view: View) -> bool:
@@ -149,6 +159,10 @@ def text_at(text: str, scope: Scope, most: int) -> Memory | None:
     A text is an array of characters, a field of an event that has characters, or `str(POINTER)`. Raises
     ExpressionError.
     """
+    from .check import check, check_any, is_type
+    from .emit import emit
+    from .parse import parse_expression
+
     pointed = _POINTED.fullmatch(text)
     inner = text if pointed is None else pointed[1]
     node = parse_expression(inner, partial(is_type, scope))
@@ -186,6 +200,11 @@ class Note:
     @staticmethod
     def compile(text: str, scope: Scope) -> Note:
         """The note for a format in quotes and values after commas. Raises ExpressionError."""
+        from .check import check, is_type
+        from .emit import emit
+        from .format import Format, FormatError
+        from .parse import parse_print
+
         written = parse_print(text, partial(is_type, scope))
         codes = [emit(check(value, text, scope)) for value in written.values]
         try:

@@ -23,12 +23,11 @@ from armprobe.machine.core.exceptions import Raised
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.state import Order
 
-from .log import LogRecord
-
 if TYPE_CHECKING:
     from armprobe.machine.core.core import Core
 
     from .kernel import Linux
+    from .log import LogRecord
     from .tasks import Task
 
 _ALERT: Final = 2  # KERN_CRIT, and below it KERN_ALERT and KERN_EMERG

@@ -9,35 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.machine import Machine, MachineError, Symbols
 
 from .btf import Btf
 from .crashes import Crashes
-from .hrtimers import Timer, timers
-from .interrupts import Interrupt, interrupt_errors, interrupts
 from .kworker import Kworkers
-from .log import LogRecord, read_log
 from .memory_values import TypedMemory
 from .module_events import ModuleEvents
 from .module_file import ModuleFiles
-from .module_table import ModuleStruct, read_modules
 from .modules import LoadedModules
-from .mounts import Mount, MountTable
 from .page_tables import PageTables
-from .slab_caches import SlabCache, slab_caches
 from .structs import Places, Structs
-from .system_calls import SystemCall, system_calls
 from .task_list import TaskStruct
-from .task_memory import MemoryArea, OpenFile, memory_areas, open_files
 from .tasks import Tasks
-from .timer_wheel import OLD_WHEELS, WheelTimer, wheel_timers
 from .trace_events import TraceEvents
 from .types import Types
 from .value import Value
 from .variables import ENTRY_TASK, NamedVariable, Variable, Variables
 from .version import Version, linux_version
+
+if TYPE_CHECKING:
+    from .hrtimers import Timer
+    from .interrupts import Interrupt
+    from .log import LogRecord
+    from .module_table import ModuleStruct
+    from .mounts import Mount, MountTable
+    from .slab_caches import SlabCache
+    from .system_calls import SystemCall
+    from .task_memory import MemoryArea, OpenFile
+    from .timer_wheel import WheelTimer
 
 _REFUSING_SLEEP: Final = "__schedule_bug", "dequeue_task_idle"  # kernel/sched/core.c and idle.c
 _START: Final = "_stext"  # the kernel's first instruction (arch/arm64/kernel/vmlinux.lds.S)
@@ -82,6 +84,8 @@ class Kernel(TypedMemory):
 
     def log(self) -> list[LogRecord]:
         """The records of the kernel's log, oldest first. Raises MachineError, saying why, where it cannot be read."""
+        from .log import read_log
+
         return read_log(self.machine, self.types)
 
 
@@ -115,6 +119,8 @@ class Linux(Kernel):
 
     def module_table(self) -> list[ModuleStruct]:
         """The loaded modules, as in /proc/modules. Raises MachineError, saying why, where they cannot be read."""
+        from .module_table import read_modules
+
         return read_modules(self, self._loaded.addresses())
 
     @property
@@ -148,31 +154,45 @@ class Linux(Kernel):
 
     def open_files(self, task: TaskStruct) -> list[OpenFile]:
         """The open files of `task`. Raises MachineError, saying why, where they cannot be read, as the next ones do."""
+        from .task_memory import open_files
+
         return open_files(self.structs(), self.symbols, task.address)
 
     def memory_areas(self, task: TaskStruct) -> list[MemoryArea]:
         """The areas of the memory of `task`, by address; none for a kernel thread."""
+        from .task_memory import memory_areas
+
         return memory_areas(self.structs(), self.symbols, task.address)
 
     def slab_caches(self) -> list[SlabCache]:
         """The caches of the slab allocator, the latest first."""
+        from .slab_caches import slab_caches
+
         return slab_caches(self.machine, self.structs())
 
     def interrupts(self) -> list[Interrupt]:
         """The interrupts that have a handler or have occurred, by number, and those between processors."""
+        from .interrupts import interrupts
+
         return interrupts(self.machine, self.structs(), self.cpu_offset)
 
     def interrupt_errors(self) -> int | None:
         """How many interrupts nobody wanted; None if that is not known."""
+        from .interrupts import interrupt_errors
+
         return interrupt_errors(self.machine, self.structs())
 
     def timers(self) -> list[Timer]:
         """The pending high-resolution timers of the CPU, by clock and time."""
+        from .hrtimers import timers
+
         bases = self.per_cpu("hrtimer_bases").address_ if self._has_per_cpu else None
         return timers(self.machine, self.structs(), bases, self.cpu_offset)
 
     def wheel_timers(self) -> list[WheelTimer]:
         """The pending timers of the CPU that count jiffies, by wheel and time."""
+        from .timer_wheel import OLD_WHEELS, wheel_timers
+
         wheels = self.per_cpu("timer_bases") if self._has_per_cpu else None
         count = OLD_WHEELS if wheels is None else len(wheels)
         address = None if wheels is None else wheels.address_
@@ -185,6 +205,8 @@ class Linux(Kernel):
 
     def system_calls(self) -> list[SystemCall]:
         """The system calls by number."""
+        from .system_calls import system_calls
+
         return system_calls(self.machine)
 
     def _module_types(self, module: str) -> Types | None:
@@ -213,6 +235,8 @@ class Linux(Kernel):
 
     @cached_property
     def _mount_table(self) -> MountTable:
+        from .mounts import MountTable
+
         return MountTable(self.machine, self.types)
 
     @property

@@ -17,7 +17,6 @@ from armprobe.machine.errors import MachineError
 
 from .btf import Btf
 from .code_references import addresses_loaded, formed_by
-from .slab_caches import list_head
 from .types import Array
 from .version import linux_banner
 from .vmcoreinfo import vmcoreinfo
@@ -71,6 +70,8 @@ class Variables:
     """The global variables of one kernel."""
 
     def __init__(self, kernel: Linux) -> None:
+        from .slab_caches import list_head
+
         self._kernel = kernel
         self._noted_at, self._lines = -1, dict[str, str]()
         self._found: dict[str, Callable[[], int]] = {

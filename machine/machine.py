@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from armprobe import wiring
 from armprobe.machine.core.call import Calls
@@ -21,7 +22,6 @@ from armprobe.machine.core.register_access import find_sites
 from armprobe.machine.devices.console import Console
 from armprobe.machine.loaders.snapshot import Snapshot
 from armprobe.machine.memory.bus import Backing, Bus, new_memory
-from armprobe.machine.memory.disk_image import DiskImage
 from armprobe.machine.memory.scratch import Scratch
 from armprobe.machine.time.checkpoint import Checkpoints
 from armprobe.machine.time.clock import Clock
@@ -29,7 +29,7 @@ from armprobe.machine.time.timeline import HISTORY_MEMORY, Timeline
 
 from . import board
 from .core.run_loop import Run
-from .devices import Devices, Flash, Gic, Pl011, Pl031, VirtioBlock
+from .devices import Devices, Flash, Gic, Pl011, Pl031
 from .errors import MachineError
 from .input import InputGate, InputKind
 from .loaders import LoadedGuest, snapshot, snapshot_file
@@ -39,6 +39,9 @@ from .semihosting import Semihosting
 from .state import StateRegistry
 from .stop import Stop, StopReason
 from .symbols import Symbols
+
+if TYPE_CHECKING:
+    from .devices import VirtioBlock
 
 
 class Machine:
@@ -98,6 +101,10 @@ class Machine:
 
         Raises MachineError for a file that is no disk image, and as `Devices.add` does.
         """
+        from armprobe.machine.memory.disk_image import DiskImage
+
+        from .devices import VirtioBlock
+
         self.disk = VirtioBlock(DiskImage(path))
         self.devices.add(self.disk)
 

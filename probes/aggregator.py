@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from armprobe.expressions import Condition, ExpressionError, Memory, Value, text_at
-from armprobe.expressions.parse import next_expression
 from armprobe.machine import Machine
 from armprobe.machine.native.aggregate import LONGEST_TEXT
 
@@ -146,6 +145,8 @@ def aggregated(
 
 def _key(text: str, scope: GuestScope) -> Value | Memory | Special:
     """What is counted by. A field of an event comes before a word."""
+    from armprobe.expressions.parse import next_expression
+
     if (comma := next_expression(text)) is not None:
         why = "a key is one value; an event's trigger hist:keys=A,B counts by several (help events trigger)"
         raise ExpressionError(why, text, comma)

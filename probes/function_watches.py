@@ -19,12 +19,13 @@ from armprobe.kernel import Linux
 from armprobe.kernel.tasks import Task
 from armprobe.machine import Symbol
 from armprobe.machine.lazy_dataclass import lazy_dataclass
-from armprobe.machine.native.functions import GRAPH_DEPTH, FunctionSet, Graph, GraphEvent, watch
 from armprobe.machine.state import Entry, Order, Volume
 
 from .errors import ProbeError
 
 if TYPE_CHECKING:
+    from armprobe.machine.native.functions import FunctionSet, GraphEvent
+
     from .registration import Kprobes
 
 EVENTS: Final = 1 << 16
@@ -54,6 +55,8 @@ class _Watch:
 
     def _make_set(self, addresses: Iterable[int], graph: int = 0, condition: Condition | None = None) -> None:
         """`condition` is of the task: other registers may be those of an earlier instruction."""
+        from armprobe.machine.native.functions import FunctionSet
+
         try:
             program = None if condition is None else compile_value(condition)
             self.set = FunctionSet(addresses, graph, self._watches.reader, program)
@@ -195,6 +198,8 @@ class FunctionGraph(_Watch):
         capacity: int,
         condition: Condition | None,
     ) -> None:
+        from armprobe.machine.native.functions import GRAPH_DEPTH, Graph, GraphEvent
+
         super().__init__(watches, given)
         if not 1 <= depth <= GRAPH_DEPTH:
             raise ProbeError(errno.EINVAL, f"a graph can have a depth of 1 to {GRAPH_DEPTH}, not {depth}")
@@ -261,6 +266,8 @@ class FunctionGraph(_Watch):
 
     def saved(self) -> tuple[bytes, bytes]:
         """See `_Watch`."""
+        from armprobe.machine.native.functions import GraphEvent
+
         size = self._graph.written * ctypes.sizeof(GraphEvent)
         return bytes(self._graph), ctypes.string_at(ctypes.addressof(self._events), size)
 
@@ -354,6 +361,8 @@ class FunctionWatches:
         self._update()
 
     def _update(self) -> None:
+        from armprobe.machine.native.functions import watch
+
         watch(self._machine.core, [each.set for each in self._watches])
 
     def _save(self) -> dict[_Watch, Any]:

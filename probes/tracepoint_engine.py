@@ -15,9 +15,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from armprobe.kernel.kernel import Linux
-from armprobe.kernel.syscall_places import SyscallPlaces, syscall_places
 from armprobe.kernel.text import Text
-from armprobe.kernel.trace_code import TraceCode
 from armprobe.kernel.trace_events import Branch, Syscall, TraceEvent, TraceField
 from armprobe.machine import Machine, MachineError, Stop, StopReason
 from armprobe.machine.native.places import NEVER, Action
@@ -32,6 +30,9 @@ from .trace_record import HEADER, TraceRecord
 from .tracepoint import Tracepoint
 
 if TYPE_CHECKING:
+    from armprobe.kernel.syscall_places import SyscallPlaces
+    from armprobe.kernel.trace_code import TraceCode
+
     from .optimizer import Optimizer
 
 _MOST_TEXT: Final = 256
@@ -83,11 +84,15 @@ class TracepointEngine:
 
     @cached_property
     def _code(self) -> TraceCode:
+        from armprobe.kernel.trace_code import TraceCode
+
         return TraceCode(self._kernel, self._text)
 
     @cached_property
     def _syscall_places(self) -> SyscallPlaces:
         """Found once: all symbols are searched, and a kernel has hundreds of events of system calls."""
+        from armprobe.kernel.syscall_places import syscall_places
+
         return syscall_places(self._machine.symbols, self._text)
 
     @property

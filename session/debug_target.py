@@ -49,10 +49,9 @@ T = TypeVar("T")
 
 
 class DebugTarget:
-    """The machine of `session`, for at most one debugger at a time. Its methods may be called from any thread."""
+    """The machine of `session`, given `guest`, for one debugger at a time. Any thread may call its methods."""
 
     def __init__(self, session: Session, guest: str) -> None:
-        """`guest` is the guest that the session was given."""
         self._session = session
         self._machine = session.machine
         self._kprobes = session.kprobes

@@ -8,7 +8,6 @@ from itertools import islice
 
 from armprobe.machine import Machine
 from armprobe.probes import Kprobes
-from armprobe.traces import is_traced, lost_line
 
 
 class Follower:
@@ -42,6 +41,8 @@ class Follower:
 
     def look(self) -> None:
         """Show the hits since the last look, if it is following."""
+        from armprobe.traces import is_traced, lost_line
+
         if not self.following:
             return
         cleared, added, lost = self._seen

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from armprobe.kernel import Linux
-from armprobe.kernel.guest_files import PATH_MAX, GuestFileError, GuestFiles
-from armprobe.kernel.guest_process import Ending, GuestProgram
 from armprobe.kernel.kworker import Steps, Stopped
 from armprobe.machine import MachineError, Stop, StopReason, host_files
 from armprobe.machine.lazy_dataclass import lazy_dataclass
@@ -24,6 +22,8 @@ from armprobe.machine.lazy_dataclass import lazy_dataclass
 from .errors import CommandError
 
 if TYPE_CHECKING:
+    from armprobe.kernel.guest_files import GuestFiles
+
     from .session import Session
 
 T = TypeVar("T")
@@ -73,6 +73,8 @@ class Guest:
         Missing folders are made. If `path` is a folder, or is not given, the file gets its own name there or in HOME.
         An existing file keeps its mode; a new one has that of `file`, less the guest's umask.
         """
+        from armprobe.kernel.guest_files import GuestFileError
+
         with host_files.open_regular(file) as data:
             status = os.fstat(data.fileno())
             if status.st_size > LARGEST:
@@ -155,6 +157,8 @@ class Guest:
         `timeout` is in seconds of the guest's time. A command that does not end in time, or that prints too much, is
         killed, and that raises CommandError.
         """
+        from armprobe.kernel.guest_process import Ending, GuestProgram
+
         if not timeout > 0:
             raise CommandError("the timeout has to be more than 0 seconds")
         session, text = self._session, os.fsencode(command)
@@ -209,6 +213,8 @@ class Guest:
         return bytes(content)
 
     def _run(self, steps: Callable[[GuestFiles], Steps[T]]) -> T:
+        from armprobe.kernel.guest_files import GuestFiles
+
         through = self._session.tracepoints.run
         return self._do(lambda kernel: kernel.kworkers.run(steps(GuestFiles(kernel)), _FILE_TIMEOUT, through))
 
@@ -237,6 +243,8 @@ class Guest:
 
 def _guest_path(path: str) -> str:
     """The whole path of a file in the guest. Raises CommandError if it cannot be one."""
+    from armprobe.kernel.guest_files import PATH_MAX
+
     whole = posixpath.join(HOME, path)
     try:
         size = len(os.fsencode(whole))

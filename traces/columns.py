@@ -12,7 +12,6 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from armprobe.probes import Hit, Kprobes, Probe, Stage
-from armprobe.probes.events.event import EventProbe
 from armprobe.probes.record import REGISTERS, TICK, TRACED_STAGE
 
 from .libraries import library
@@ -21,6 +20,8 @@ from .trace_lines import values_text
 if TYPE_CHECKING:
     import pandas
     import pyarrow
+
+    from armprobe.probes.events.event import EventProbe
 
 
 class Kind(enum.Enum):

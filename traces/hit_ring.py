@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from armprobe.probes import Hit, Kprobes, Probe
 
-from .columns import HitTable, is_traced
-from .hit_text import hits_text
-
 if TYPE_CHECKING:
     import pandas
     import pyarrow
+
+    from .columns import HitTable
 
 KEPT: Final = 1000
 """The capacity of the ring at first, in stages of hits."""
@@ -37,6 +36,8 @@ class HitRing(deque[Hit]):
         self._kprobes = kprobes
 
     def __repr__(self) -> str:
+        from .hit_text import hits_text
+
         if not self:
             return "no hits are recorded"
         shown = f", of which the last {_MOST_SHOWN} are shown" if len(self) > _MOST_SHOWN else ""
@@ -51,6 +52,8 @@ class HitRing(deque[Hit]):
     @property
     def table(self) -> HitTable:
         """The stages as columns."""
+        from .columns import HitTable
+
         return HitTable(self, self._kprobes)
 
     def to_arrow(self) -> pyarrow.Table:
@@ -86,4 +89,6 @@ class HitRing(deque[Hit]):
 
     def traced(self) -> list[Hit]:
         """The stages that have a line in the kernel's trace file, oldest first."""
+        from .columns import is_traced
+
         return [hit for hit in self if is_traced(hit)]

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from armprobe.expressions.errors import printable
 from armprobe.kernel.tasks import Task
-from armprobe.kernel.trace_code import BH_OFF, HARDIRQ, IRQS_OFF, NEED_RESCHED, NMI, PREEMPT_RESCHED, SOFTIRQ
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.probes import Hit, Kprobes, Stage, TraceRecord
 from armprobe.probes.record import TICK
@@ -88,6 +87,8 @@ def trace_flags(record: TraceRecord, width: int) -> str:
     `width` is 4 for kernels that do not show the depth of migration, and 5 for others (trace_print_lat_fmt,
     kernel/trace/trace_output.c).
     """
+    from armprobe.kernel.trace_code import BH_OFF, HARDIRQ, IRQS_OFF, NEED_RESCHED, NMI, PREEMPT_RESCHED, SOFTIRQ
+
     flags = record.flags
     off = {IRQS_OFF | BH_OFF: "D", IRQS_OFF: "d", BH_OFF: "b"}.get(flags & (IRQS_OFF | BH_OFF), ".")
     if width < 5 and off != ".":

@@ -18,7 +18,6 @@ from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.machine.loaders.image import COMMAND_LINE
 from armprobe.machine.time.pacing import HISTORY_INTERVAL
 from armprobe.probes import DEFAULT_ERA, ERAS, POINT_RELEASES, STEPPINGS, TRAMPOLINES
-from armprobe.stub import PRIVATE
 from armprobe.traces import KEPT
 
 LISTEN: Final = "127.0.0.1:1234"
@@ -253,6 +252,8 @@ def add_session(parser: argparse.ArgumentParser, listen: str = LISTEN) -> None:
 
 def add_private_stub(parser: argparse.ArgumentParser) -> None:
     """Like `add_session`, for a debugger of our own."""
+    from armprobe.stub import PRIVATE
+
     add_session(parser, PRIVATE)
 
 

@@ -17,7 +17,6 @@ from armprobe.session import Session
 
 from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_file, add_guest, add_session, add_until
-from .until import Printed, run_until
 
 
 def run_commands(
@@ -25,6 +24,8 @@ def run_commands(
 ) -> int:
     """Run command lines (see `run_lines`). Returns 1 if one failed or if a handler raised meanwhile, which was reported
     then, else the exit status of the guest, 0 if it has not ended."""
+    from .until import Printed, run_until
+
     with listening(session, options, default=None), Printed(session) as printed:
         failed = run_lines(session, lines, options.json, file=file, keep_going=keep_going)
         if not failed and options.until is not None:
@@ -33,6 +34,8 @@ def run_commands(
 
 
 def _run(options: Options) -> int:
+    from .until import run_until
+
     if options.json and not options.commands:
         raise CommandError("--json is for commands that are given: with -c CMD, or in a file with armprobe script FILE")
     with open_session(options) as session:

@@ -28,7 +28,6 @@ from .debian import (
     cache_directory,
     cached_kernel,
     compressed,
-    disk_modules,
     fetch_kernel,
     files_of,
     with_disk,
@@ -68,6 +67,8 @@ def prepare(
     again; with `root` the shell is on its file system. This process holds the one that is returned. Raises MachineError
     on failure.
     """
+    from .debian import disk_modules
+
     line = command_line(cmdline, append, kaslr)
     board.check_command_line(line)
     if root and (disk is None or initrd is not None):

@@ -43,14 +43,12 @@ from armprobe.machine.memory.disk_image import MOST_WRITTEN
 from armprobe.machine.native import pages
 from armprobe.machine.state import Values
 from armprobe.machine.symbols import Symbols
-from armprobe.machine.time import saved_history
-from armprobe.machine.time.saved_history import SavedHistory
-
-from . import history_file
-from .history_file import Encoded
 
 if TYPE_CHECKING:
     from armprobe.machine.machine import Machine
+    from armprobe.machine.time.saved_history import SavedHistory
+
+    from .history_file import Encoded
 
 MAGIC: Final = b"armprobe snapshot\n"
 VERSION: Final = 9
@@ -135,6 +133,10 @@ def save(machine: Machine, path: str | Path, key: str = "", *, force: bool = Fal
 
 def _past(machine: Machine, state: Values, path: str | Path, held: contextlib.ExitStack) -> dict[str, memoryview]:
     """The sections with the history, the pages in an unnamed file beside `path`."""
+    from armprobe.machine.time import saved_history
+
+    from . import history_file
+
     file = held.enter_context(tempfile.TemporaryFile(dir=Path(path).parent))  # noqa: SIM115
     try:
         history = history_file.encoded(saved_history.saved_history(machine.timeline, machine, state, file))
@@ -236,6 +238,8 @@ def read_key(path: Path) -> str | None:
 
 def load(path: str | Path) -> SavedMachine:
     """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
+    from .history_file import Encoded
+
     with (
         host_files.open_regular(path) as file,
         host_files.explained("read", path),
@@ -288,6 +292,10 @@ def checked_history(machine: Machine, saved: SavedMachine) -> SavedHistory | Non
 
     Raises MachineError when it is damaged, and when it takes more memory than the machine's history may.
     """
+    from armprobe.machine.time import saved_history
+
+    from . import history_file
+
     if not saved.history.history or not machine.timeline.enabled:
         return None
     clock = saved.state["clock"]["instructions"]
@@ -310,6 +318,8 @@ def checked_history(machine: Machine, saved: SavedMachine) -> SavedHistory | Non
 
 def adopt_history(machine: Machine, saved: SavedMachine, history: SavedHistory) -> None:
     """Give the machine, which was put into the state in the file, the history from there."""
+    from armprobe.machine.time import saved_history
+
     file = -1 if saved.pages is None else saved.pages.file or -1
     page = lambda index: os.pread(file, pages.PAGE, index * pages.PAGE)  # noqa: E731
     saved_history.adopt(machine.timeline, machine, history, saved.state, page)

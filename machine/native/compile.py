@@ -2,15 +2,13 @@
 """Compiles the C core with the system's C compiler, for setup.py and for the Makefile.
 
 As a program, it puts the library beside itself (in an editable install: into the installed tree), or where its argument
-says. CC and CFLAGS in the environment name another compiler and further flags, as they do for make.
+says. CC and CFLAGS in the environment name another compiler and further flags, as they do for make. Each start imports
+this file for `digest`, so what only compiling needs is imported there.
 """
 
 import hashlib
 import os
-import shlex
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 NAME = "libarmprobe.so"
@@ -27,6 +25,8 @@ class CompileError(Exception):
 
 def compiler() -> list[str]:
     """The C compiler and its first arguments."""
+    import shlex
+
     return shlex.split(os.environ.get("CC", "")) or ["cc"]
 
 
@@ -44,6 +44,10 @@ def compile_library(library: Path, sources: Path) -> None:
 
     Processes that have the old library loaded keep it. Raises CompileError.
     """
+    import shlex
+    import subprocess
+    import tempfile
+
     if sys.platform != "linux":
         raise CompileError(
             f"armprobe runs on Linux, not on {sys.platform}: use a virtual machine, a container or WSL 2"

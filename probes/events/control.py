@@ -23,16 +23,14 @@ from armprobe.probes.tracepoint import Tracepoint
 
 from .c_text import c_text, strip
 from .errors import EventError
-from .field_programs import made, operation
-from .filter import Filter, filter_file
 from .filter_fields import Value
-from .filter_program import filter_program, histogram_trigger
 from .triggers import EventTriggers, Histograms, HistogramTrigger, TriggerState
 
 if TYPE_CHECKING:
     from armprobe.probes.registration import Kprobes
 
     from .event import Event, EventProbe
+    from .filter import Filter
     from .kernel_event import KernelEvent, KernelEventProbe
 
 STACK = "<stack trace>"
@@ -190,6 +188,8 @@ class EventControl:
 
     def filter(self, text: str) -> None:
         """Write the file `filter` (apply_event_filter()). Raises EventError; the event then has no filter."""
+        from .filter import Filter, filter_file
+
         self._filter, self.filter_file = None, "none"
         try:
             if strip(c_text(text)) != "0":
@@ -238,6 +238,9 @@ class EventControl:
         self, each: EventProbe | KernelEventProbe, counting: dict[HistogramTrigger, list[native.HistogramTrigger]]
     ) -> Observer:
         """What is done at a hit of a probe, by the C core if it can."""
+        from .field_programs import made, operation
+        from .filter_program import filter_program, histogram_trigger
+
         observe = partial(self._observe, each)
         if not self.triggers.only_count:
             return observe

@@ -23,15 +23,14 @@ from armprobe.probes.trace_record import TraceRecord
 from armprobe.probes.tracepoint import Tracepoint
 
 from .errors import EventError
-from .event import format_text
 from .field_programs import made, operation
-from .filter import Filter
 from .filter_fields import TASK_COMM_LEN, FilterField, Kind, Value, field_kind, pointed_at
 
 if TYPE_CHECKING:
     from armprobe.probes.registration import Kprobes
 
     from .control import Controls, EventControl
+    from .filter import Filter
 
 _LONGEST: Final = 4096  # MOST_TEXT of the C core
 _LONGEST_STRING: Final = 1023  # USTRING_BUF_SIZE of kernel/trace/trace_events_filter.c, without the NUL
@@ -63,6 +62,8 @@ class KernelEvent:
     @property
     def format(self) -> str:
         """The text of its format file."""
+        from .event import format_text
+
         return format_text(self.name, self.number, self.fields, self._event.format)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from armprobe.kernel.memory_values import typed_memory
 from armprobe.kernel.text import Text
@@ -13,10 +13,11 @@ from armprobe.probes.errors import ProbeError
 from armprobe.probes.symbol_text import kernel_symbol_at
 
 from .c_text import user_text
-from .definition import Definition
-from .fetch import Instruction, Op
 from .numbers import symbol_and_offset
-from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from .definition import Definition
+    from .parameters import Parameters
 
 _ADDRESSES: Final = 1 << 64
 
@@ -82,6 +83,8 @@ class Places:
 
     def find_symbols(self, definition: Definition) -> None:
         """Give each `@SYM` its address (traceprobe_update_arg). Raises BadNumber, and ProbeError (ENOENT)."""
+        from .fetch import Instruction, Op
+
         for argument in definition.arguments:
             for at, instruction in enumerate(argument.code):
                 if instruction.op is not Op.SYMBOL:

@@ -24,16 +24,16 @@ from armprobe.probes.recording import MOST_MEMORY
 
 from .c_text import raw, user_text
 from .control import Controls, EventControl, GuestLabels
-from .definition import Definition, lines, parse, split
 from .errors import EventError
-from .event import Event, EventProbe
 from .kernel_event import KernelEvent, KernelEventProbe, KernelEvents
 from .numbers import BadNumber
 from .place import Places
-from .recorded import record
 
 if TYPE_CHECKING:
     from armprobe.probes.registration import Kprobes
+
+    from .definition import Definition
+    from .event import Event, EventProbe
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,8 @@ class Events:
         It stops at the first line that is refused. Those before it stay. `tasks` selects the tasks whose hits what is
         defined has; their triggers see no others.
         """
+        from .definition import lines
+
         for line in lines(raw(text)):
             if line.startswith("-"):
                 self._release(line)
@@ -278,6 +280,9 @@ class Events:
     # Creating and removing
 
     def _create(self, line: str, tasks: Condition | None) -> None:
+        from .definition import parse
+        from .event import Event, EventProbe
+
         definition = parse(line, self._places)
         if definition is None:
             return
@@ -343,6 +348,8 @@ class Events:
 
     def _registered(self, each: EventProbe) -> Kprobe | Kretprobe:
         """__register_trace_kprobe(). Raises ProbeError, and BadNumber for the offset of an `@SYM`."""
+        from .recorded import record
+
         definition = each.definition
         self._places.refuse_untraced(definition)
         self._places.find_symbols(definition)
@@ -393,6 +400,8 @@ class Events:
 
     def _release(self, line: str) -> None:
         """Delete what a line that begins with `-` names (dyn_event_release)."""
+        from .definition import split
+
         words = split(line)
         name = words[0][2:]
         group, slash, event = name.partition("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from armprobe.machine.native import histogram as native
 
@@ -13,10 +13,10 @@ from . import c_text as c
 from .errors import EventError
 from .filter import PAGE_SIZE, Filter, parse_filter
 from .filter_fields import DeclaredField, Values, filter_fields
-from .histogram import Histogram, Labels
-from .histogram_field import Mark
-from .histogram_text import CLOCKS, HistogramParser, split_filter
 from .numbers import SPACES, BadNumber, is_digit, unsigned
+
+if TYPE_CHECKING:
+    from .histogram import Histogram, Labels
 
 UNLIMITED = -1
 _TO_EVENT = ("enable_event", "disable_event", "enable_hist", "disable_hist")
@@ -232,6 +232,8 @@ class EventTriggers:
     @property
     def need_stack(self) -> bool:
         """Whether a trigger looks at `stacktrace` among the values of a hit."""
+        from .histogram_field import Mark
+
         return any(
             any(key.marks & Mark.STACKTRACE for key in each.histogram.text.keys)
             if isinstance(each, HistogramTrigger)
@@ -375,6 +377,9 @@ class EventTriggers:
 
     def _write_histogram(self, rest: str, removes: bool) -> None:
         """hist:... (event_hist_trigger_parse())."""
+        from .histogram import Histogram
+        from .histogram_text import CLOCKS, HistogramParser, split_filter
+
         if not rest:
             raise EventError(errno.EINVAL, "a hist trigger needs keys, as in hist:keys=common_pid")
         text, condition = split_filter(rest)
