@@ -12,6 +12,7 @@ import pytest
 
 from armprobe import machine
 from armprobe.machine import Machine, MachineError
+from armprobe.machine.native.structures import WALKS, NativeWalk
 from armprobe.machine.state import Entry, Order, StateRegistry
 from armprobe.probes import Kprobe, Kprobes
 
@@ -69,6 +70,8 @@ NOT_STATE: set[tuple[str, str]] = {
     ("core.native", "_at"),
     ("core.native", "_exits"),
     ("core.native", "_translated"),  # of the engine's code, of which a new machine has none
+    # Of walks of the guest's tables, which are made again where they are missing.
+    *(("core.native", f"_walks[{number}].{name}") for number in range(WALKS) for name, *_ in NativeWalk._fields_),
     ("machine.core", "runs"),  # tells the runs of one machine apart
     ("core.dispatcher", "_uncounted"),
     ("core.dispatcher", "handler_daif"),  # of an exception being handled, which there is none of at a stop
