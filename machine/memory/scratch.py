@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TABLES: Final = 2 * PAGE
 _MOST_PIECES: Final = SIZE // 4  # of adopted code, in a file
 _VALID_TABLE, _VALID_BLOCK = 3, 1
-_ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: copied from the guest's own mapping of its vectors
+_ATTRIBUTES: Final = 0x71C  # AttrIndx, SH, AF: copied from the guest's own mapping of its code
 _READ_ONLY: Final = 1 << 7
 _NOT_EXECUTABLE_AT_EL0: Final = 1 << 54
 _ROLE: Final = re.compile(rb"[^\0]")
@@ -172,9 +172,9 @@ class Scratch:
             return BASE
         try:
             root, level, bits = table_root(registers, upper=True)
-            # As the guest maps its own vectors: executable normal memory.
-            vectors = machine.registers["vbar_el1"]
-            descriptor = machine.memory.translate(vectors).descriptor
+            # As the guest maps its vectors, or the code that it executes before it has any: executable normal memory.
+            code = machine.registers["vbar_el1"] or machine.registers["pc"]
+            descriptor = machine.memory.translate(code).descriptor
         except (ValueError, MachineError) as error:
             raise MachineError(f"the guest's kernel address space cannot be extended yet: {error}") from None
         shift = 12 + 9 * (3 - level)
