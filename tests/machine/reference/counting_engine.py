@@ -82,7 +82,7 @@ class CountingEngine(NativeEngine):
         self._end = 0  # the count at which `run` ends
         self._mask: int | None = None  # the bit of PSTATE that masks the interrupt signalled
         self._following = True
-        self._begin = self._executed = self._ended = 0
+        self._begin = self._executed = 0
 
     def connect(self, raised: Callable[[int, int], int], pan: bool) -> None:
         context = self._core.context
@@ -107,7 +107,7 @@ class CountingEngine(NativeEngine):
         try:
             status = self._pieces(pc)
         finally:
-            self._ended, self._executed = self._base, self._base - self._begin
+            self.state.ended, self._executed = self._base, self._base - self._begin
             self._begin, base, self._end, counter, limit = outer
             self._base = base + self._executed
             self._counter.value, self._limit.value = counter, max(counter, limit - self._executed)
@@ -148,10 +148,6 @@ class CountingEngine(NativeEngine):
     @property
     def executed(self) -> int:
         return self._executed if self._core.machine.clock.running is None else self.now - self._begin
-
-    @property
-    def ended(self) -> int:
-        return self._ended
 
     def limit(self, count: int) -> None:
         self._end = min(self._end, self.now + count)
