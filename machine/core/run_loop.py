@@ -222,8 +222,7 @@ class RunLoop:
     def _let_go_on(self, run: Run, length: int, most: int) -> None:
         """Let the C core begin further slices by itself, unless between them is something that only Python does.
 
-        For runs that take interrupts.
-        `length` is that of this slice, `most` that of others.
+        For runs that take interrupts. `length` is that of this slice, `most` that of others.
         """
         core, machine = self._core, self._machine
         if (

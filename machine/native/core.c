@@ -25,8 +25,8 @@ ARMPROBE_EXPORT void armprobe_refresh(struct core *core)
         core->reg_write(core->uc, core->cp_reg, &core->refreshed);
 }
 
-/* The block under way may be one of the machine's `own` code, or pass the limit, which is 0 while an interrupt is pending.
- * Returns whether it is executed. */
+/* The block under way may be one of the machine's `own` code, or pass the limit, which is 0 while an interrupt is
+ * pending. Returns whether it is executed. */
 static bool look(struct core *core, bool own)
 {
     uint64_t pc = core->block, count = core->count;

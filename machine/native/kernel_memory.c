@@ -49,8 +49,8 @@ static const char *find(const struct core *core, uint64_t address, uint64_t size
         if (!found)
             return NULL;
         memcpy(&entry, found, sizeof entry);
-        if (walk)
-            for (unsigned rest = level++; rest < LEVELS; rest++) /* if it is the last, it is that of all further levels */
+        if (walk) /* if it is the last, it is that of all further levels */
+            for (unsigned rest = level++; rest < LEVELS; rest++)
                 walk->at[rest] = (uint64_t)(found - core->ram), walk->entries[rest] = entry;
         if (!(entry & VALID))
             return NULL;

@@ -65,9 +65,9 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(bool, known)
 
 /* Registers that a program reads: x0 to x30, sp and pc, and PSTATE. If they are the CPU's own, `live`, programs see x30
- * as it were without probes, and PSTATE is the CPU's, too. `changes` are those that programs have made to variables; without it they make none.
- * `elapsed` is the time of a call that returns, in ns, `caller` the address that it returns to. `ticks` is the time, and
- * `task` the structure of the guest's task. */
+ * as it were without probes, and PSTATE is the CPU's, too. `changes` are those that programs have made to variables;
+ * without it they make none. `elapsed` is the time of a call that returns, in ns, `caller` the address that it returns
+ * to. `ticks` is the time, and `task` the structure of the guest's task. */
 #define ARMPROBE_VIEW(FIELD, ARRAY) \
     FIELD(const uint64_t *, x) \
     FIELD(uint64_t, pstate) \
