@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from armprobe.kernel.btf_dwarf import debug_sections
 from armprobe.machine import Machine, StopReason
 from armprobe.probes import Kprobe, Kprobes, ProbeError, PtRegs
 from tests.bench.pieces import PIECES, TURNS, cpu_seconds, least
+from tests.memories import memory_of
 from tests.waiting import PATIENCE
 
 _QUESTION, _ANSWER = b"console echo $((6 * 7))\n", b"\n42"
@@ -58,12 +58,9 @@ def _armprobe_linux(cache: str | None, *options: str) -> dict[str, float]:
             if b"booted:" in said:
                 found.setdefault("boot_seconds", time.perf_counter() - start)
         found["answer_seconds"] = time.perf_counter() - start
-        status = Path(f"/proc/{process.pid}/status").read_text()
+        found["peak_mib"] = memory_of(process.pid, "VmHWM") / (1 << 20)
         process.stdin.write(b"quit\n")
         process.stdin.close()
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert peak is not None
-    found["peak_mib"] = int(peak[1]) / 1024
     return found
 
 

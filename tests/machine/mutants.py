@@ -15,6 +15,7 @@ import gc
 import gzip
 import json
 import lzma
+import os
 import resource
 import struct
 import sys
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+from unittest import mock
 
 from armprobe import machine
 from armprobe.commands.check import decode_file
@@ -40,6 +42,7 @@ from tests.kernel.kernel_image import LAYOUTS, ROWS, write_image
 from tests.kernel.test_dwarf import section_header
 from tests.machine.hostile import CRAFTED
 from tests.machine.snapshot_format import FIXED, PAGE, Parts
+from tests.memories import memory_of
 
 MIB = 1 << 20
 SECONDS_A_MB = 2
@@ -47,6 +50,7 @@ GROWTH, GROWTH_MORE = 4, 64 * MIB
 _LIMIT = 4 << 30  # bytes of address space: a mutant that takes this much ends in MemoryError, not in a dead computer
 
 _LIBC = ctypes.CDLL(None)
+_MEMFD = os.memfd_create
 _NUMBERS = [0, 1, 2, 7, 8, 24, 0x7F, 0xFF, 0x100, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0xFFFF_FFFF, 1 << 32, 1 << 40, 1 << 62]
 _NUMBERS += [(1 << 63) - 1, 1 << 63, (1 << 64) - 1, 0x4000_0000, 0x4010_0000, 0xFFFF_8000_0000_0000]
 
@@ -286,28 +290,29 @@ READERS = {"elf": _load, "vmlinux": _vmlinux, "code": _decode, "image": _load, "
 # What reading one costs
 
 
-def _memory(what: str) -> int:
-    """VmRSS or VmHWM, the highest it was since `_forget_peak`, in bytes (proc(5))."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(what):
-            return int(line.split()[1]) << 10
-    raise LookupError(what)
-
-
 def cost(read: Callable[[Path], None], path: Path) -> tuple[str, float, float]:
     """What became of reading the file, how many of its allowed seconds it took, and of its allowed bytes."""
     gc.collect()
     _LIBC.malloc_trim(0)  # memory that was freed before would be taken first, and not counted
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, start = _memory("VmRSS"), time.process_time()
+    held: list[int] = []  # the files in memory that are made: as large as they were at most, until they are closed
+
+    def create(*arguments: Any) -> int:
+        held.append(made := _MEMFD(*arguments))
+        return os.dup(made)
+
+    before, start = memory_of(os.getpid(), "VmRSS"), time.process_time()
     try:
-        read(path)
+        with mock.patch("os.memfd_create", create):
+            read(path)
         outcome = "accepted"
     except (MachineError, CommandError) as error:
         outcome = "refused" if "\n" not in str(error) else f"more than one sentence: {error}"
     except BaseException as error:
         outcome = f"{type(error).__name__}: {error}"[:300]
-    took, grew, size = time.process_time() - start, _memory("VmHWM") - before, path.stat().st_size
+    took, grew, size = time.process_time() - start, memory_of(os.getpid(), "VmHWM") - before, path.stat().st_size
+    for descriptor in held:
+        os.close(descriptor)
     return outcome, took / (SECONDS_A_MB * max(size / 1e6, 1)), grew / (GROWTH * size + GROWTH_MORE)
 
 
