@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from armprobe.kernel.text import Text
@@ -10,7 +11,7 @@ from armprobe.machine import CallNotReturned, Machine
 from armprobe.machine.core.core import Core
 from armprobe.machine.core.deferred_signals import calls_users_code
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
-from armprobe.machine.core.instruction_words import NOP, brk
+from armprobe.machine.core.instruction_words import NOP, RET, brk
 from armprobe.machine.core.pstate import PSTATE_I
 from armprobe.machine.native import places
 from armprobe.machine.state import Order
@@ -66,9 +67,11 @@ class KretprobeEngine:
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
-        # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it.
+        # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it. So may
+        # a RET its first instruction, and there is a spare BRK.
         self._spare_hvc = len(self._code)
-        self._journal_at = -(-(self._spare_hvc + 4) // 8) * 8
+        self._spare_brk = self._spare_hvc + 4
+        self._journal_at = -(-(self._spare_brk + 4) // 8) * 8
         self._place = machine.scratch.reserve(self._journal_at + JOURNAL_SIZE)
         self._journal = Journal(machine)
         self._instances = Instances(self._journal)
@@ -143,7 +146,8 @@ class KretprobeEngine:
         """Put the trampoline into guest memory, if it is missing. Raises MachineError if there is no room."""
         if not self.trampoline:
             place = self._machine.scratch.reserved(self._place)
-            self._machine.scratch.write_code(place, self._code + trampoline.HVC.to_bytes(4, "little"))
+            spare = struct.pack("<2I", trampoline.HVC, brk(KRETPROBES_BRK_IMM))
+            self._machine.scratch.write_code(place, self._code + spare)
             self._journal.begin(place + self._journal_at)
             self.trampoline = place
             self._set_trampoline()
@@ -157,13 +161,13 @@ class KretprobeEngine:
         return any(site.armed for site in self._engine.internal.values())
 
     def return_to_c(self, wanted: bool) -> None:
-        """Have the first instruction of the trampoline be BRK #7, which C answers (core_brk), or no longer.
+        """Have the first instruction of the trampoline be RET, before which C sees to the call, or no longer.
 
-        For a call that is not followed by C, C executes that instruction of `direct`, and the next one follows.
+        C has a call that it does not follow go on to the spare BRK #7. It executes the first instruction of `direct` there
+        (core_brk), and the next one follows.
         """
         if self.kind == trampoline.DIRECT and not self.mirrored:
-            word = brk(KRETPROBES_BRK_IMM).to_bytes(4, "little") if wanted else self._code[:4]
-            self._machine.scratch.write(self.trampoline, word)
+            self._machine.scratch.write(self.trampoline, RET.to_bytes(4, "little") if wanted else self._code[:4])
             self._keep_stack(wanted)
 
     def _keep_stack(self, after_first: bool) -> None:
@@ -174,6 +178,7 @@ class KretprobeEngine:
         size = self._frame.size if self.trampoline and self.kind == trampoline.DIRECT else 0
         entry, lowered = self.trampoline + 4 * after_first, size * after_first
         self._machine.core.native.keep_stack(entry, size, lowered)
+        self._machine.core.native.return_at(self.trampoline if after_first else 0)
 
     def follow(self, pair: places.Pair, rp: Kretprobe, entry: Hit | None) -> None:
         """Go on with a call that C has followed so far."""
@@ -188,6 +193,7 @@ class KretprobeEngine:
 
     def prepare(self, recorder: places.Recorder) -> None:
         """Tell C how `direct` calls return handlers."""
+        recorder.spare = self.trampoline + self._spare_brk if self.kind == trampoline.DIRECT else 0
         recorder.frame_pc = self.trampoline + self._after_hvc
         recorder.frame_record = trampoline.record_offset(self._rules.frame)
 

@@ -17,7 +17,7 @@ import struct
 from typing import Final
 
 from armprobe.machine.core.hypercalls import KRETPROBE_TRAMPOLINE
-from armprobe.machine.core.instruction_words import NOP, brk, hvc
+from armprobe.machine.core.instruction_words import NOP, RET, brk, hvc
 
 from .eras.hit_rules import TrampolineFrame
 from .stepping import KRETPROBES_BRK_IMM
@@ -66,7 +66,7 @@ def _direct(frame: TrampolineFrame) -> tuple[int, ...]:
         0xD51B4200,  # msr nzcv, x0
         *(_ldp(i, i + 1, 8 * i) for i in range(0, 30, 2)),
         _add_to_sp(_SP, frame.size),
-        0xD65F03C0,  # ret
+        RET,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 NOP: Final = 0xD503_201F
 WFI: Final = 0xD503_207F
+RET: Final = 0xD65F_03C0  # to x30
 # For one register and for two: a mask and the masked value (C4.1.94, "Load/store exclusive").
 _STORES_EXCLUSIVE: Final = (0x3FE0_0000, 0x0800_0000), (0xBFE0_0000, 0x8820_0000)
 

@@ -212,6 +212,10 @@ class NativeEngine:
         state = self.state
         state.frame_entry, state.frame_size, state.frame_lowered = entry, size, lowered
 
+    def return_at(self, address: int) -> None:
+        """Have calls that C follows return to the RET at `address`; 0 for nowhere."""
+        self.state.ret = address
+
     def do_not_count(self, syndrome: int) -> None:
         """Do not count breakpoints with this syndrome. If the guest takes one, that is an instruction to count."""
         self.state.uncounted = syndrome

@@ -223,7 +223,9 @@ static void put_back(struct recorder *recorder, struct pair pair)
     pair.action->outstanding++;
 }
 
-ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed)
+/* A call returns to the trampoline. HANDLED if the CPU has been sent on. Otherwise it is none of the pairs', or not C's
+ * alone. A return that is `plain` calls nothing of Python's. */
+static inline enum handled returned(struct recorder *recorder, uint64_t executed, bool plain)
 {
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), pc = x[32];
@@ -233,12 +235,16 @@ ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t e
         return NOT_HANDLED;
     struct pair oldest = recorder->pairs[chain.oldest];
     at.caller = oldest.ret;
+    if (plain && oldest.action->handler)
+        return NOT_HANDLED;
     x[32] = recorder->sets_pc ? at.caller : 0; /* as the stage has it */
     /* The rest of the call is Python's, or a program has no value. */
     if (at.caller == recorder->trampoline || is_left(recorder, &chain) || !decide(recorder, &chain, &at)) {
         x[32] = pc;
-        core->called = true;
-        recorder->mixed();
+        if (!plain) {
+            core->called = true;
+            recorder->mixed();
+        }
         return NOT_HANDLED;
     }
     for (uint64_t index = chain.newest + 1; index-- > chain.oldest;) {
@@ -265,9 +271,27 @@ ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t e
     return handled;
 }
 
+ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed)
+{
+    return returned(recorder, executed, false);
+}
+
+void call_returns(struct recorder *recorder)
+{
+    const struct core *core = recorder->core;
+    load(core);
+    uint64_t *x = core_x(core);
+    if (returned(recorder, core->base, true) == NOT_HANDLED)
+        x[30] = recorder->spare;
+    x[32] = recorder->trampoline;
+    store(core);
+}
+
 enum handled call_at_trampoline(struct recorder *recorder)
 {
     uint64_t *x = core_x(recorder->core);
+    if (x[32] == recorder->spare)
+        x[30] = x[32] = recorder->trampoline;
     enum handled handled = armprobe_returned(recorder, recorder->core->base);
     if (handled != NOT_HANDLED || !recorder->frame)
         return handled;

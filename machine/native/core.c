@@ -34,6 +34,11 @@ static bool look(struct core *core, bool own)
     if (core->shows && !--core->shows)
         own_hide(core);
     if (own) {
+        core->returning = count && pc == core->ret;
+        if (core->returning) {
+            call_returns(core->recorder);
+            return true;
+        }
         if (core->base <= core->hard && own_free_step(core)) {
             core->count = own_stands_for(core, pc);
             if (core->frame_size && pc == core->frame_entry)
@@ -186,6 +191,20 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
     core_set_limit(core);
 }
 
+/* At rest. A run may end before the RET of a call that has returned: that is executed here. A call that was left to the
+ * spare BRK is at the trampoline. */
+static void end_return(struct core *core)
+{
+    uint64_t *x = core_x(core);
+    if (!core->ret)
+        return;
+    if (core->returning && core->block == core->ret && x[32] == core->ret)
+        x[32] = x[30];
+    if (x[32] == core->recorder->spare)
+        x[30] = x[32] = core->ret;
+    store(core);
+}
+
 /* Run from `pc`, until `exit` if `exiting`. The count is settled afterwards. Returns Unicorn's error.
  *
  * The block that ends at an exit of the core's own stays translated (`at_exit` sees to it where it is executed
@@ -216,6 +235,7 @@ static int go(struct core *core, uint64_t pc, bool exiting, uint64_t exit)
         core_set_exits(core, false);
     }
     load(core);
+    end_return(core);
     pc = core_x(core)[32];
     if (error == UC_ERR_FETCH_UNMAPPED || error == UC_ERR_FETCH_PROT || core->whole)
         core_settle(core, core->count);

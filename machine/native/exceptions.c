@@ -139,6 +139,11 @@ void exception_raised(void *uc, uint32_t number, void *user)
         core_settle(core, number == DATA_ABORT ? (pc - core->block) / 4 : core->count);
         return;
     }
+    if (class == EC_STEP && core->returning && core->block == core->ret) {
+        *core_u32(core, core->layout.pstate) |= PSTATE_SS; /* the guest steps its own instructions, and has no such RET */
+        store(core);
+        return;
+    }
     if (number == UNDEFINED && class == EC_WFX) {
         if (at_exit(core, pc))
             return;

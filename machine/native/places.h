@@ -197,8 +197,9 @@
     FIELD(char *, held) /* for as many, with the ring's `stride` */ \
     FIELD(uint32_t *, free_held) /* a stack of the free indices there */ \
     FIELD(uint64_t, free_count) \
-    FIELD(uint64_t, trampoline) /* the address that followed calls return to, where there is a BRK #7 */ \
-    FIELD(uint32_t, frame) /* bytes: SUB SP, SP, #frame is under that BRK; 0 for none */ \
+    FIELD(uint64_t, trampoline) /* the address that followed calls return to: a BRK #7, or the RET `core.ret` */ \
+    FIELD(uint64_t, spare) /* a BRK #7 that takes the place of that RET if a call is not C's alone; 0 for none */ \
+    FIELD(uint32_t, frame) /* bytes: SUB SP, SP, #frame is under the trampoline; 0 for none */ \
     FIELD(uint32_t, kept) /* the bits of PSTATE in records after a return */ \
     FIELD(bool, sets_pc) /* records after a return have the caller's address as pc, otherwise 0 */ \
     FIELD(bool, sets_x30) /* x30 is the caller's address after a return */ \
@@ -318,11 +319,14 @@ enum handled handler_call(struct recorder *recorder, const struct action *action
 /* The function here is entered: follow the call. */
 void call_entered(struct recorder *recorder, struct action *action, const struct stage *at);
 
-/* The BRK of the trampoline is executed. */
-enum handled call_at_trampoline(struct recorder *recorder);
-
 /* A call returns to the trampoline. HANDLED if the CPU has been sent on, NOT_HANDLED if it is none of the pairs'. */
 uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed);
+
+/* The RET of the trampoline is about to be executed: it goes to the caller, or to `spare`. */
+void call_returns(struct recorder *recorder);
+
+/* The BRK of the trampoline is executed, or the spare one. */
+enum handled call_at_trampoline(struct recorder *recorder);
 
 /* Executes an instruction whose result follows from it, its address and the registers (x0 to x30, sp and pc), as Linux
  * simulates it (arch/arm64/kernel/probes/simulate-insn.c). False if it cannot be done: the literal cannot be read. */

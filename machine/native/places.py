@@ -169,6 +169,7 @@ class Recorder(ctypes.Structure):
     free_held: int
     free_count: int
     trampoline: int
+    spare: int
     frame: int
     kept: int
     sets_pc: bool

@@ -77,6 +77,7 @@ class NativeCore(ctypes.Structure):
     functions: int
     looked: int
     looked_size: int
+    ret: int
     frame_entry: int
     frame_size: int
     frame_lowered: int
