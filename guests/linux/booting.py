@@ -32,6 +32,7 @@ from .debian import (
     files_of,
     with_disk,
 )
+from .kernel_digest import kernel_digest
 
 _LARGEST: Final = board.RAM_END_MAX - board.RAM_BASE
 _STEP: Final = 20_000_000  # instructions between two checks of the console
@@ -129,7 +130,7 @@ def prepared() -> Path | None:
 
 def _key(kernel: Path, ramdisk: bytes, line: str, size: int, kaslr: int | None, disk: Path | None) -> str:
     """A digest of what a snapshot is made of, the code that makes it included."""
-    key = host_files.digest(kernel, _LARGEST)
+    key = hashlib.sha256(kernel_digest(kernel, _LARGEST))
     seed = b"" if kaslr is None else str(kaslr).encode()
     parts = [ramdisk, line.encode(), seed, str(size).encode(), str(VERSION).encode(), machine.build_id()]
     if disk is not None:

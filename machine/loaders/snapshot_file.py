@@ -56,7 +56,7 @@ _LARGEST_HEADER: Final = 2 << 20  # bytes; three gigabytes of memory in pieces o
 _PAGE: Final = 4096
 _CHUNK: Final = 64 << 10
 _ZEROS: Final = bytes(_CHUNK)
-_BUFFER: Final = 1 << 20
+_BUFFER: Final = 4 << 20  # few pieces: after each, a thread beside others waits for Python's lock
 _AGAIN: Final = "make it again (armprobe linux does so by itself when you delete the file)"
 _ZEN: Final = 3 << 16  # CPACR_EL1.ZEN: whether SVE is enabled (Arm ARM, D19.2.31)
 
