@@ -67,8 +67,8 @@ class KretprobeEngine:
         self._code = trampoline.code(kind, rules.frame)
         if kind == trampoline.KPROBE:  # the first NOP has a kprobe on it
             self._code = KPROBES_BRK + self._code[4:]
-        # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it. So may
-        # a RET its first instruction, and there is a spare BRK.
+        # Offsets in bytes from the trampoline. A breakpoint may replace its HVC, so there is a spare HVC after it. So
+        # may a RET its first instruction, and there is a spare BRK.
         self._spare_hvc = len(self._code)
         self._spare_brk = self._spare_hvc + 4
         self._journal_at = -(-(self._spare_brk + 4) // 8) * 8
@@ -163,8 +163,8 @@ class KretprobeEngine:
     def return_to_c(self, wanted: bool) -> None:
         """Have the first instruction of the trampoline be RET, before which C sees to the call, or no longer.
 
-        C has a call that it does not follow go on to the spare BRK #7. It executes the first instruction of `direct` there
-        (core_brk), and the next one follows.
+        C has a call that it does not follow go on to the spare BRK #7. It executes the first instruction of `direct`
+        there (core_brk), and the next one follows.
         """
         if self.kind == trampoline.DIRECT and not self.mirrored:
             self._machine.scratch.write(self.trampoline, RET.to_bytes(4, "little") if wanted else self._code[:4])
