@@ -193,7 +193,7 @@ class KretprobeEngine:
 
     def prepare(self, recorder: places.Recorder) -> None:
         """Tell C how `direct` calls return handlers."""
-        recorder.spare = self.trampoline + self._spare_brk if self.kind == trampoline.DIRECT else 0
+        recorder.spare = self.trampoline + self._spare_brk if self.kind == trampoline.DIRECT else places.NEVER
         recorder.frame_pc = self.trampoline + self._after_hvc
         recorder.frame_record = trampoline.record_offset(self._rules.frame)
 

@@ -76,6 +76,7 @@ class NativeEngine:
         state.uc, state.registers, state.copy = engine_handle(engine), context.address, context.copy
         for name, *_ in state.layout._fields_:
             setattr(state.layout, name, getattr(core.layout, name))
+        state.ret = _NEVER
         for name in _FUNCTIONS:
             setattr(state, name, _address(getattr(UNICORN, f"uc_{name}")))
         state.interface, state.idle = core.machine.gic.interfaces[0].at, core.machine.clock.idle_at
@@ -214,7 +215,7 @@ class NativeEngine:
 
     def return_at(self, address: int) -> None:
         """Have calls that C follows return to the RET at `address`; 0 for nowhere."""
-        self.state.ret = address
+        self.state.ret = address or _NEVER
 
     def do_not_count(self, syndrome: int) -> None:
         """Do not count breakpoints with this syndrome. If the guest takes one, that is an instruction to count."""

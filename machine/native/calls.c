@@ -101,32 +101,29 @@ static void look_for_leaks(struct recorder *recorder, uint64_t index, uint64_t s
 /* The pairs of a call that returns with a stack pointer, from the `newest` to the `oldest`. */
 struct chain {
     uint64_t sp;
-    uint64_t newest;
-    uint64_t oldest;
+    struct pair *newest;
+    struct pair *oldest;
 };
 
 /* False if there are none. */
 static bool find(const struct recorder *recorder, struct chain *chain)
 {
-    bool any = false;
-    for (uint64_t index = recorder->outstanding; index-- > 0;) {
-        const struct pair *pair = recorder->pairs + index;
+    chain->newest = NULL;
+    for (struct pair *pair = recorder->pairs + recorder->outstanding; pair-- > recorder->pairs;) {
         if (pair->sp != chain->sp)
             continue;
-        if (!any)
-            chain->newest = index;
-        any = true;
-        chain->oldest = index;
+        if (!chain->newest)
+            chain->newest = pair;
+        chain->oldest = pair;
         if (pair->ret != recorder->trampoline)
             break;
     }
-    return any;
+    return chain->newest;
 }
 
-static struct pair *in_chain(const struct recorder *recorder, const struct chain *chain, uint64_t index)
+static bool in_chain(const struct chain *chain, const struct pair *pair)
 {
-    struct pair *pair = recorder->pairs + index;
-    return pair->sp == chain->sp && !pair->leaked ? pair : NULL;
+    return pair->sp == chain->sp && !pair->leaked;
 }
 
 static uint64_t elapsed(const struct recorder *recorder, const struct pair *pair, const struct stage *at)
@@ -137,9 +134,8 @@ static uint64_t elapsed(const struct recorder *recorder, const struct pair *pair
 /* Whether all programs have a value. If not, nothing has been done. */
 static bool decide(struct recorder *recorder, const struct chain *chain, struct stage *at)
 {
-    for (uint64_t index = chain->newest + 1; index-- > chain->oldest;) {
-        struct pair *pair = in_chain(recorder, chain, index);
-        if (!pair)
+    for (struct pair *pair = chain->newest; pair >= chain->oldest; pair--) {
+        if (!in_chain(chain, pair))
             continue;
         at->elapsed = elapsed(recorder, pair, at);
         if (!(pair->action->condition && pair->action->decides_second))
@@ -172,19 +168,29 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
 /* Whether a return handler in Python is to be called, which Python does itself if it is one of several, or within a hit. */
 static bool is_left(const struct recorder *recorder, const struct chain *chain)
 {
-    for (uint64_t index = chain->oldest; index <= chain->newest; index++) {
-        const struct pair *pair = in_chain(recorder, chain, index);
-        if (pair && pair->action->handler && (recorder->busy || chain->newest != chain->oldest))
+    for (const struct pair *pair = chain->oldest; pair <= chain->newest; pair++) {
+        if (in_chain(chain, pair) && pair->action->handler && (recorder->busy || chain->newest != chain->oldest))
             return true;
     }
     return false;
 }
 
+/* Follow the call on: it is about to return once more. The record of its entry is in the ring already. */
+static void put_back(struct recorder *recorder, struct pair pair)
+{
+    pair.holds = false;
+    if (recorder->outstanding == recorder->room)
+        make_room(recorder);
+    recorder->pairs[recorder->outstanding++] = pair;
+    pair.action->outstanding++;
+}
+
 /* The handler has the registers that the caller gets: the CPU's, or those that the code under the trampoline's BRK would
  * store. Then the CPU is as that code leaves it (probes/trampoline.py), and x0 to x29 and the flags can be changed. They
  * are on the stack too while the handler runs, unless it executes something there. */
-static enum handled call_handler(struct recorder *recorder, const struct pair *pair, const struct stage *at)
+static __attribute__((noinline)) enum handled call_handler(struct recorder *recorder, const struct stage *at)
 {
+    const struct pair pair = recorder->returning;
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), *regs = recorder->frame_regs, base = core->base;
     uint8_t below[FRAME_MOST];
@@ -200,9 +206,8 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         stored = !core->vmem_read(core->uc, recorder->frame_at, UC_PROT_READ, below, recorder->frame) &&
                  !core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, regs, sizeof recorder->frame_regs);
     }
-    recorder->returning = *pair;
-    enum handled handled = recorder->frame ? handler_call(recorder, pair->action, regs, sizeof recorder->frame_regs)
-                                           : handler_call(recorder, pair->action, x, recorder->registers_size);
+    enum handled handled = recorder->frame ? handler_call(recorder, pair.action, regs, sizeof recorder->frame_regs)
+                                           : handler_call(recorder, pair.action, x, recorder->registers_size);
     if (recorder->frame) {
         memcpy(x, regs, 30 * sizeof *x);
         core_set_flags(core, (uint32_t)regs[GENERAL]);
@@ -210,17 +215,9 @@ static enum handled call_handler(struct recorder *recorder, const struct pair *p
         if (stored && core->base == base)
             core->vmem_write(core->uc, recorder->frame_at, UC_PROT_WRITE, below, recorder->frame);
     }
+    if (handled == NOT_HANDLED)
+        put_back(recorder, pair);
     return handled == HANDLED_ON ? HANDLED : handled;
-}
-
-/* Follow the call on: it is about to return once more. The record of its entry is in the ring already. */
-static void put_back(struct recorder *recorder, struct pair pair)
-{
-    pair.holds = false;
-    if (recorder->outstanding == recorder->room)
-        make_room(recorder);
-    recorder->pairs[recorder->outstanding++] = pair;
-    pair.action->outstanding++;
 }
 
 /* A call returns to the trampoline. HANDLED if the CPU has been sent on. Otherwise it is none of the pairs', or not C's
@@ -230,16 +227,17 @@ static inline enum handled returned(struct recorder *recorder, uint64_t executed
     struct core *core = recorder->core;
     uint64_t *x = core_x(core), pc = x[32];
     struct chain chain = {.sp = x[31]};
-    struct stage at = {.stage = 1, .pstate = core_pstate(core) & recorder->kept, .executed = executed, .x = x};
     if (!find(recorder, &chain))
         return NOT_HANDLED;
-    struct pair oldest = recorder->pairs[chain.oldest];
-    at.caller = oldest.ret;
-    if (plain && oldest.action->handler)
+    const struct pair *oldest = chain.oldest;
+    const uint64_t caller = oldest->ret, task = oldest->task;
+    const bool calls = oldest->action->handler && !oldest->leaked;
+    struct stage at = {.stage = 1, .pstate = core_pstate(core) & recorder->kept, .executed = executed, .caller = caller, .x = x};
+    if (plain && oldest->action->handler)
         return NOT_HANDLED;
-    x[32] = recorder->sets_pc ? at.caller : 0; /* as the stage has it */
+    x[32] = recorder->sets_pc ? caller : 0; /* as the stage has it */
     /* The rest of the call is Python's, or a program has no value. */
-    if (at.caller == recorder->trampoline || is_left(recorder, &chain) || !decide(recorder, &chain, &at)) {
+    if (caller == recorder->trampoline || is_left(recorder, &chain) || !decide(recorder, &chain, &at)) {
         x[32] = pc;
         if (!plain) {
             core->called = true;
@@ -247,27 +245,23 @@ static inline enum handled returned(struct recorder *recorder, uint64_t executed
         }
         return NOT_HANDLED;
     }
-    for (uint64_t index = chain.newest + 1; index-- > chain.oldest;) {
-        const struct pair *pair = in_chain(recorder, &chain, index);
-        if (pair)
+    if (calls)
+        recorder->returning = *oldest;
+    for (const struct pair *pair = chain.newest; pair >= chain.oldest; pair--)
+        if (in_chain(&chain, pair))
             record_return(recorder, pair, &at);
-    }
-    look_for_leaks(recorder, chain.newest + 1, chain.sp, oldest.task);
-    for (uint64_t index = chain.newest + 1; index-- > chain.oldest;)
-        if (recorder->pairs[index].sp == chain.sp)
-            forget(recorder, index);
+    look_for_leaks(recorder, (uint64_t)(chain.newest + 1 - recorder->pairs), chain.sp, task);
+    for (struct pair *pair = chain.newest; pair >= chain.oldest; pair--)
+        if (pair->sp == chain.sp)
+            forget(recorder, (uint64_t)(pair - recorder->pairs));
     enum handled handled = HANDLED;
-    if (oldest.action->handler && !oldest.leaked) {
-        handled = call_handler(recorder, &oldest, &at);
-        if (handled == NOT_HANDLED) {
-            put_back(recorder, oldest);
-            x[32] = pc;
-            return HANDLED_END;
-        }
+    if (calls && (handled = call_handler(recorder, &at)) == NOT_HANDLED) {
+        x[32] = pc;
+        return HANDLED_END;
     }
-    x[32] = at.caller;
+    x[32] = caller;
     if (recorder->sets_x30)
-        x[30] = at.caller;
+        x[30] = caller;
     return handled;
 }
 

@@ -31,14 +31,7 @@ static bool look(struct core *core, bool own)
 {
     uint64_t pc = core->block, count = core->count;
     core->count = 0;
-    if (core->shows && !--core->shows)
-        own_hide(core);
     if (own) {
-        core->returning = count && pc == core->ret;
-        if (core->returning) {
-            call_returns(core->recorder);
-            return true;
-        }
         if (core->base <= core->hard && own_free_step(core)) {
             core->count = own_stands_for(core, pc);
             if (core->frame_size && pc == core->frame_entry)
@@ -69,6 +62,14 @@ static bool look(struct core *core, bool own)
 static __attribute__((noinline)) void inspect(struct core *core)
 {
     uint64_t pc = core->block, count = core->count;
+    if (core->shows && !--core->shows)
+        own_hide(core);
+    core->returning = pc == core->ret && count; /* no instruction is executed at a breakpoint */
+    if (core->returning) {
+        core->count = 0;
+        call_returns(core->recorder);
+        return;
+    }
     bool own = own_is_at(core, pc);
     if ((own || core->base + count > core->limit) && !look(core, own))
         return;
@@ -196,11 +197,9 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
 static void end_return(struct core *core)
 {
     uint64_t *x = core_x(core);
-    if (!core->ret)
-        return;
     if (core->returning && core->block == core->ret && x[32] == core->ret)
         x[32] = x[30];
-    if (x[32] == core->recorder->spare)
+    if (core->recorder && x[32] == core->recorder->spare)
         x[30] = x[32] = core->ret;
     store(core);
 }

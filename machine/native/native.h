@@ -342,7 +342,7 @@ _Static_assert(sizeof(void *) == 8, "armprobe takes a 64-bit host");
     FIELD(struct functions *, functions) /* sets of functions that are watched, NULL for none */ \
     FIELD(uint64_t, looked) /* blocks that begin here are looked at: in `own`, with `borrowed` or `functions` all */ \
     FIELD(uint64_t, looked_size) /* in bytes */ \
-    FIELD(uint64_t, ret) /* the address of a RET there, at which calls that are followed return; 1 for none */ \
+    FIELD(uint64_t, ret) /* the address of a RET there, to which followed calls return; no address of code for none */ \
     FIELD(bool, returning) /* the last time that it was begun, a call returned */ \
     FIELD(uint64_t, frame_entry) /* of the machine's own code that uses the guest's stack; see `own_keep_frame` */ \
     FIELD(uint64_t, frame_size) /* the bytes below the stack pointer that it uses, 0 for none */ \

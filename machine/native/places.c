@@ -272,7 +272,8 @@ enum handled core_brk(struct core *core, uint64_t pc, uint32_t immediate)
     struct recorder *recorder = core->recorder;
     if (recorder && immediate == REACHED)
         return reached(recorder, pc);
-    if (recorder && immediate == RETURNED && (pc == recorder->trampoline || pc == recorder->spare))
+    if (recorder && immediate == RETURNED && recorder->trampoline &&
+        (pc == recorder->trampoline || pc == recorder->spare))
         return call_at_trampoline(recorder);
     return NOT_HANDLED;
 }

@@ -198,7 +198,7 @@
     FIELD(uint32_t *, free_held) /* a stack of the free indices there */ \
     FIELD(uint64_t, free_count) \
     FIELD(uint64_t, trampoline) /* the address that followed calls return to: a BRK #7, or the RET `core.ret` */ \
-    FIELD(uint64_t, spare) /* a BRK #7 that takes the place of that RET if a call is not C's alone; 0 for none */ \
+    FIELD(uint64_t, spare) /* a BRK #7 that takes the place of that RET if a call is not C's alone; as `core.ret` for none */ \
     FIELD(uint32_t, frame) /* bytes: SUB SP, SP, #frame is under the trampoline; 0 for none */ \
     FIELD(uint32_t, kept) /* the bits of PSTATE in records after a return */ \
     FIELD(bool, sets_pc) /* records after a return have the caller's address as pc, otherwise 0 */ \

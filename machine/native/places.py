@@ -203,7 +203,7 @@ class Places:
 
     def __init__(self, core: Core, capacity: int) -> None:
         self._core = core
-        self.recorder = Recorder(core=core.native.address, kept=0xFFFF_FFFF)
+        self.recorder = Recorder(core=core.native.address, kept=0xFFFF_FFFF, spare=NEVER)
         self.reader = core.reader
         self.recorder.reader = ctypes.addressof(self.reader)
         self._pairs, self._free_held = (Pair * 0)(), (ctypes.c_uint32 * 0)()
