@@ -27,7 +27,9 @@ class Sender:
     def reply(self, payload: bytes) -> None:
         """Send a packet."""
         self._last, self._resends = enframe(payload), 0
-        self.send(self._last)
+        self._output += self._last
+        if len(self._output) > PACKET_SIZE:
+            self.flush()
 
     def send_again(self) -> None:
         """Send the last packet again, but not for ever."""

@@ -2,12 +2,13 @@
 """m, M, x, X: memory, in hexadecimal or in binary (GDB manual, "Packets")."""
 
 import errno
+from binascii import hexlify
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 from armprobe.stub.feature import Feature, PacketKind
 from armprobe.stub.framing import PACKET_SIZE
 from armprobe.stub.target import Target, TargetError
-from armprobe.stub.wire import MalformedPacket, hex_data, span, split, to_hex
+from armprobe.stub.wire import MalformedPacket, hex_data, span, split
 
 _MOST = PACKET_SIZE // 2 - 1  # bytes in one reply: two digits each, or each escaped, after a letter
 
@@ -54,21 +55,21 @@ class MemoryAccess(Feature[Target]):
     words = ("binary-upload+",)
 
     def _memory(self, read: Read) -> bytes:
-        trace = self.connection.trace
-        frame = trace.frame
-        if self.connection.threads.blocked is not None and not read.address >> 63:
+        connection, address = self.connection, read.address
+        if not address >> 63 and connection.threads.blocked is not None:
             raise TargetError(errno.EFAULT, "this task does not run: its process's memory is not mapped")
-        if frame is None or any(start <= read.address < end for start, end in trace.experiment.read_only):
-            return self.target.read_memory(read.address, read.length)
-        data = frame.read(read.address, read.length)
+        frame = connection.trace.frame
+        if frame is None or any(start <= address < end for start, end in connection.trace.experiment.read_only):
+            return self.target.read_memory(address, read.length)
+        data = frame.read(address, read.length)
         if not data:
-            raise TargetError(errno.EFAULT, f"what was at 0x{read.address:x} is not in this trace frame")
+            raise TargetError(errno.EFAULT, f"what was at 0x{address:x} is not in this trace frame")
         return data
 
     def read_hex(self, read: Read) -> bytes:
         if not read.length:
             raise MalformedPacket("a read of no bytes")  # an empty reply would say that there is no such packet
-        return to_hex(self._memory(read))
+        return hexlify(self._memory(read))
 
     def read_binary(self, read: Read) -> bytes:
         # A read of no bytes is how clients find out that there is such a packet.
