@@ -17,26 +17,25 @@ class Follower:
     """
 
     def __init__(self, machine: Machine, kprobes: Kprobes) -> None:
+        self.following = False
+        """Whether hits are shown."""
         self._before_slice = machine.scheduler.before_slice
         self._kprobes = kprobes
         self._show: Callable[[str], None] = lambda text: None
         self._seen = 0, 0, 0
-
-    @property
-    def following(self) -> bool:
-        """Whether hits are shown."""
-        return self.look in self._before_slice
 
     def follow(self, show: Callable[[str], None]) -> None:
         """Pass the lines of new hits to `show` from now on, and to nobody else."""
         self._show = show
         if not self.following:
             self._seen = self._state()
+            self.following = True
             self._before_slice.append(self.look)
 
     def stop(self) -> None:
         """Show hits no longer."""
         if self.following:
+            self.following = False
             self._before_slice.remove(self.look)
 
     def look(self) -> None:
