@@ -124,7 +124,8 @@ class Unwind:
 
     def with_callers(self, address: int, data: bytes) -> bytes:
         """`data`, read from virtual `address`, with the callers' addresses in place of the trampoline's."""
-        if not self._returns.instances.any or not self._may_have_taken(address, len(data)):
+        returns = self._returns
+        if not returns.trampoline or not returns.instances.any or not self._may_have_taken(address, len(data)):
             return data
         first, words = self._words(address, data)
         for at, call in self._taken(first, words):
@@ -259,10 +260,10 @@ class Unwind:
         If only x30 has changed, the call returns to the new address. If the PC and the stack pointer have the values
         that they would have after a return, the debugger has made the function return, and its call is dropped.
         """
-        registers, instances = self._machine.registers, self._returns.instances
-        if not instances.any:
+        if not self._returns.trampoline or not self._returns.instances.any:
             self._rewritten.clear()
             return
+        registers, instances = self._machine.registers, self._returns.instances
         outstanding = instances.outstanding()
         self._rewritten = [each for each in self._rewritten if any(each.call is call for call in outstanding)]
         place = registers.pc, registers.sp
