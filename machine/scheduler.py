@@ -133,22 +133,23 @@ class Scheduler:
 
     def _look_up(self, run: Run) -> Stop | None:
         """Handle requests and events between slices. Returns the stop to make here, if any."""
-        machine, dispatcher, end = self._machine, self._machine.core.dispatcher, run.end
+        machine, core, end = self._machine, self._machine.core, run.end
+        dispatcher, state = core.dispatcher, core.native.state
         if dispatcher.stop is not None:
             stop, dispatcher.stop = dispatcher.stop, None
             return stop
-        dispatcher.end_slice = False  # before the checks, so that later requests end the slice
+        state.ends = False  # before the checks, so that later requests end the slice
         if self._depth == 1 and not machine.timeline.going:
             machine.console.deliver()
             self.between_slices()
-        if dispatcher.interrupting and (interrupted := self._interrupted()) is not None:
+        if state.interrupting and (interrupted := self._interrupted()) is not None:
             return interrupted
         if end is not None and (executed := machine.clock.executed) >= end:
-            pc = machine.core.load().pc
-            if executed > end or not machine.core.native.is_aside(pc, executed):
+            pc = core.load().pc
+            if executed > end or not core.native.is_aside(pc, executed):
                 return Stop(StopReason.INSTRUCTIONS, pc)
         machine.timeline.before_slice(run, self._depth)
-        machine.core.run_loop.update()
+        core.run_loop.update()
         for prepare in self.before_slice:
             prepare()
         return None

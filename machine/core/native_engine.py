@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .core import Core
 
 RegisterAccess = Callable[[int, Encoding], bool]
-MASKS: Final = {Signal.NONE: 0, Signal.IRQ: PSTATE_I, Signal.FIQ: PSTATE_F}
+MASKS: Final = 0, PSTATE_I, PSTATE_F
 """PSTATE's bit that masks each of the GIC's signals."""
 # Other threads run during a run, so it does not keep the interpreter's lock.
 _RUN: Final = ctypes.CDLL(LIBRARY._name).armprobe_run
@@ -39,6 +39,7 @@ _RUN.argtypes = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint
 _CORE: Final = ctypes.c_void_p
 _START: Final = function("armprobe_start", ctypes.c_int, _CORE)
 _EXECUTED: Final = function("armprobe_executed", ctypes.c_uint64, _CORE)
+_UPDATE_TIMERS: Final = function("armprobe_update_timers", None, _CORE, ctypes.c_uint64)
 _LIMIT: Final = function("armprobe_limit", None, _CORE, ctypes.c_uint64)
 _IS_ASIDE: Final = function("armprobe_is_aside", ctypes.c_bool, _CORE, ctypes.c_uint64, ctypes.c_uint64)
 _REFRESH: Final = function("armprobe_refresh", None, _CORE)
@@ -165,6 +166,10 @@ class NativeEngine:
         if self._core.machine.clock.running is None:
             return int(state.executed)
         return int(_EXECUTED(self._at)) - state.begin
+
+    def update_timers(self, now: int) -> None:
+        """Between two slices: drive the timers' interrupt lines to their states at the generic timer's count `now`."""
+        _UPDATE_TIMERS(self._at, now)
 
     def limit(self, count: int) -> None:
         """See `Core.limit`."""

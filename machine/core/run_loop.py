@@ -152,8 +152,7 @@ class RunLoop:
         """Between two slices: update timers and devices, and the core's debug registers and counters."""
         core, now = self._core, self._machine.clock.now
         core.forget_due()
-        for timer in core.timers.values():
-            timer.update(now)
+        core.native.update_timers(now)
         for device in self._machine.devices.timed:
             device.update(now)
         core.guest_debug.update()
@@ -165,23 +164,23 @@ class RunLoop:
         """Run for up to `most` instructions, fewer if something needs attention. Returns the stop, if any."""
         machine, core, context, clock = self._machine, self._core, self._core.context, self._machine.clock
         dispatcher, breakpoints, conditional = core.dispatcher, core.breakpoints, core.conditional_breakpoints
+        state, x = core.native.state, context.x
         length = self._length(most) if most > 1 else most
-        signal = machine.gic.signal()
+        signal = machine.gic.signal() if run.interrupts else Signal.NONE
         pending = signal is not Signal.NONE
-        if self.waiting:
+        if state.waiting:
             if not pending and run.interrupts:
                 return machine.scheduler.idle()
-            self.waiting = False  # an interrupt ends the wait, and a debugger's step goes past a WFI
+            state.waiting = False  # an interrupt ends the wait, and a debugger's step goes past a WFI
         context.load()
         if core.pmu.following:
             core.pmu.follow(context.el)
-        pending = pending and run.interrupts
         if pending and not context.daif & MASKS[signal] and not core.native.is_aside(context.pc, clock.executed):
             dispatcher.take_interrupt(context, fiq=signal is Signal.FIQ)
             pending = False  # until the guest has acknowledged it, which ends the slice if there is another
         core.native.signal(signal if pending else Signal.NONE)
-        pc = context.pc
-        starting = run.start is not None and run.start == (pc, context.sp)
+        pc = x[32]
+        starting = run.start is not None and run.start == (pc, x[31])
         core.watchpoints.enabled = not (starting and run.watched)
         if pc in breakpoints:
             if self._call_intercepts(pc):

@@ -22,7 +22,7 @@ _PENDING: Final = function("armprobe_gic_pending", ctypes.c_uint32, ctypes.c_voi
 _SIGNAL: Final = function("armprobe_gic_signal", ctypes.c_uint32, ctypes.c_void_p)
 
 
-class Signal(enum.Enum):
+class Signal(enum.IntEnum):
     """The signal from a CPU interface to its CPU; `enum gic_signal` of native.h."""
 
     NONE = 0

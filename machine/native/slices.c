@@ -13,6 +13,13 @@ void slice_follow_signal(struct core *core)
     core_set_limit(core);
 }
 
+/* Drive the timers' interrupt lines to their states at the count `now`. */
+ARMPROBE_EXPORT void armprobe_update_timers(const struct core *core, uint64_t now)
+{
+    for (int i = 0; i < 2; i++)
+        armprobe_timer_update(core->timers[i], now);
+}
+
 /* The generic timer's count at which a timer or a device acts next, after `now`; TIMER_NEVER for none. */
 static uint64_t next_deadline(const struct core *core, uint64_t now)
 {
@@ -33,8 +40,7 @@ static bool update_time(struct core *core)
         uint64_t now = core_ticks(core, core->base);
         if (core->deadline <= now || ++core->slices > MOST_SLICES)
             return false;
-        for (int i = 0; i < 2; i++)
-            armprobe_timer_update(core->timers[i], now);
+        armprobe_update_timers(core, now);
         slice_follow_signal(core);
         if (!core->waiting || core->irq)
             break;

@@ -149,6 +149,10 @@ class CountingEngine(NativeEngine):
     def executed(self) -> int:
         return self._executed if self._core.machine.clock.running is None else self.now - self._begin
 
+    def update_timers(self, now: int) -> None:
+        for timer in self._core.timers.values():
+            timer.update(now)
+
     def limit(self, count: int) -> None:
         self._end = min(self._end, self.now + count)
         self._limit.value = min(self._limit.value, self._counter.value + count)
