@@ -66,6 +66,7 @@ class Arming:
         self._optimizer = optimizer
         self._retired: list[Site] = []
         self._waiting: dict[int, Callable[[Machine], None]] = {}
+        self.changes = 0  # how often there was a breakpoint more in the text, or one less
         self._originals: dict[int, int] = {}  # the instruction at each address that ever had a breakpoint
         # In another state the guest may not have patched these yet, or patched them since.
         machine.state.add("breakpoints", Entry(Order.PROBES, lambda: dict(self._originals), self._restore))
@@ -118,6 +119,7 @@ class Arming:
         self._stop_waiting(site)
         if site.armed:
             site.armed = False
+            self.changes += 1
             self._optimizer.stop(site)
             self._kretprobes.guest_trampoline.sync(site)
             with contextlib.suppress(MachineError):  # the guest may have patched, freed or unmapped its text
@@ -135,12 +137,14 @@ class Arming:
         except MachineError:
             return False
         self._machine.memory.put(site.addr, site.word.to_bytes(4, "little"))
+        self.changes += 1
         return True
 
     def text_gone(self, site: Site) -> None:
         """The guest has freed the text of `site`, or is about to. The table no longer has the site (kill_kprobe)."""
         self._stop_waiting(site)
         site.armed = False
+        self.changes += 1
         self._optimizer.stop(site)
         self.retire(site)
         self.hit_over()
@@ -242,6 +246,7 @@ class Arming:
             self._slots.take(site)
         if not site.hooked:
             self._machine.memory.put(address, KPROBES_BRK)
+            self.changes += 1
             self._optimizer.hide(address)
         self._originals[address] = site.original
         site.armed = True

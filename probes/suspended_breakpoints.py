@@ -3,6 +3,9 @@
 
 The guest believes that its text has the word under our breakpoint. So while a Linux guest puts a kprobe of its own
 there, or patches the instruction, our breakpoint is removed. Afterwards it is put back over the new word.
+
+A site without a breakpoint needs none of this, and is hit faster where nothing else is hooked: its next hit finds what
+the guest has patched (`is_unchanged` in places.c).
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class SuspendedBreakpoints:
         self._watches: list[TextWatch] = []
         self._removed: list[TextWatch] = []  # one may be what asks at the moment
         self._returns: list[tuple[int, Callable[[Machine], None]]] = []
-        self._stale = False  # whether the watches have yet to be told of the present sites
+        self._changes = 0  # of `arming`, when the watches were last told where there are breakpoints
         machine.calls.on_begin.append(self._call_begins)
         machine.scheduler.before_slice.append(self._before_slice)
 
@@ -58,8 +61,17 @@ class SuspendedBreakpoints:
         return abandon
 
     def watch(self) -> None:
-        """Watch for the guest patching its text, while there are probes."""
-        if not self._sites:
+        """Probes were registered or unregistered. The slice that is under way may patch what was probed just now."""
+        if self._machine.clock.running is not None:
+            self._before_slice()
+
+    def _before_slice(self) -> None:
+        """Watch for the guest patching its text, while there are breakpoints in it."""
+        if self._changes == self._arming.changes:
+            return
+        self._changes = self._arming.changes
+        addresses = [site.addr for site in self._sites.values() if site.armed and not site.hooked]
+        if not addresses:
             self._stop()
             return
         if not self._watches:
@@ -67,16 +79,8 @@ class SuspendedBreakpoints:
                 symbol = self._machine.symbols.get(name)
                 if symbol is not None:
                     self._watches.append(self._watch(symbol.address, indirect))
-        # A slice that is under way may patch what was probed just now. Before the next one, once for all new probes.
-        self._stale = True
-        if self._machine.clock.running is not None:
-            self._before_slice()
-
-    def _before_slice(self) -> None:
-        if self._stale:
-            self._stale = False
-            for watch in self._watches:
-                watch.watch(self._sites)
+        for watch in self._watches:
+            watch.watch(addresses)
 
     def _watch(self, function: int, indirect: bool) -> TextWatch:
         core = self._machine.core
@@ -106,6 +110,7 @@ class SuspendedBreakpoints:
         """The machine's memory was replaced."""
         self._suspended.clear()
         self._stop()
+        self._changes = -1
         self.watch()
 
     def _entered(self, core: Core, before: int, member: int | None) -> None:

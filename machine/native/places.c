@@ -128,10 +128,7 @@ static void foresee(struct recorder *recorder, struct place *place, uint64_t exe
     const struct core *core = recorder->core;
     uint64_t x[33];
     struct stage at = {.stage = 1, .pstate = core_pstate(core), .executed = executed + 1, .x = x};
-    uint32_t word;
     copy_registers(x, core_x(core));
-    if (!core_read(core, place->address, &word, sizeof word) || word != place->word)
-        return; /* the guest has changed its code */
     if (armprobe_simulate(core, place->word, place->address, x, &at.pstate))
         record_second(recorder, place, &at);
 }
@@ -168,7 +165,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
         miss(place);
         return;
     }
-    if (!decide(recorder, place, &at)) {
+    if (!is_unchanged(recorder, place) || !decide(recorder, place, &at)) {
         recorder->core->called = true;
         recorder->undecided(address);
         return;
@@ -183,7 +180,7 @@ ARMPROBE_EXPORT void armprobe_place(void *uc, uint64_t address, uint32_t size, v
     }
     recorder->pending = place;
     recorder->pending_executed = at.executed;
-    if (!place->follows || !is_unchanged(recorder, place) || is_stepped(core)) /* by the guest itself */
+    if (!place->follows || is_stepped(core)) /* by the guest itself */
         return;
     if (place->actions->records_first)
         follow(recorder, place, record_last(recorder));

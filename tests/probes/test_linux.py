@@ -41,7 +41,10 @@ def kprobes(shell: Shell) -> Kprobes:
 
 
 def test_many_probes_are_watched_together(kprobes: Kprobes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Telling all of them to what watches the guest's patching, at each registration, takes a time of their square."""
+    """Telling all of them to what watches the guest's patching, at each registration, takes a time of their square.
+
+    Those without a breakpoint are not watched.
+    """
     told, watch = 0, TextWatch.watch
 
     def counted(self: TextWatch, addresses: Iterable[int]) -> None:
@@ -50,11 +53,16 @@ def test_many_probes_are_watched_together(kprobes: Kprobes, monkeypatch: pytest.
         watch(self, addresses)
 
     monkeypatch.setattr(TextWatch, "watch", counted)
+    kprobes.optimization = False
     probes = [kprobes.register_kprobe(Kprobe(function.name)) for function in kprobes.functions("vfs_read*")]
     assert len(probes) > 2
     assert told == 0
     kprobes.machine.run(instructions=1000)
     assert 0 < told <= 5, "once for each function of the kernel's that patches text"
+    told, kprobes.optimization = 0, True
+    kprobes.machine.run(instructions=1000)
+    assert all(probe.site is not None and probe.site.hooked for probe in probes)
+    assert told == 0
 
 
 def test_accepts_what_the_kernel_accepts(shell: Shell, kprobes: Kprobes) -> None:
