@@ -11,9 +11,6 @@ from typing import Final, TextIO
 
 from armprobe.stub.visible import visible
 
-from .render.json import as_json_line
-from .render.styled import Styles
-
 _STANDARD: Final = (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))
 
 Out = Callable[[str], None]
@@ -44,13 +41,19 @@ def say_styled(text: str) -> None:
 def say_answer(line: str, value: object, json: bool) -> None:
     """Write the answer of a verb to standard output, with `json` as that of the command `line`. Raises OutputClosed."""
     if json:
+        from .render.json import as_json_line
+
         say(as_json_line(line, value, ""))
     else:
+        from .render.styled import Styles
+
         say_styled(Styles(sys.stdout).value(value))
 
 
 def complain(text: str) -> None:
     """Write a line to standard error, or drop it if standard error cannot be written."""
+    from .render.styled import Styles
+
     with contextlib.suppress(OSError):
         _write(sys.stderr, Styles(sys.stderr).text(text.rstrip("\r\n") + "\n"))
 

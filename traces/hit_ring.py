@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from armprobe.probes import Hit, Kprobes, Probe
-
 if TYPE_CHECKING:
     import pandas
     import pyarrow
+
+    from armprobe.probes import Hit, Kprobes, Probe
 
     from .columns import HitTable
 
@@ -22,7 +22,7 @@ KEPT: Final = 1000
 _MOST_SHOWN: Final = 40  # rows of the text of a ring
 
 
-class HitRing(deque[Hit]):
+class HitRing(deque["Hit"]):
     """The last stages of hits, oldest first. Adding one to a full ring drops the oldest, which `lost` counts.
 
     Its text is a table. `kprobes` has the symbols and events that columns are named by.

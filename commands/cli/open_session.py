@@ -17,13 +17,12 @@ from armprobe.commands.terminal import complain
 from armprobe.guests import linux
 from armprobe.guests.linux.debian import CLOUD
 from armprobe.machine import host_files
-from armprobe.machine.loaders.snapshot_file import is_snapshot
-from armprobe.session import Session
-from armprobe.stub import AddressInUse
+from armprobe.machine.loaders.snapshot_file import is_snapshot, read_ahead
 
 from .options import LISTEN, OTHER_PORTS, Options
 
 if TYPE_CHECKING:
+    from armprobe.session import Session
     from armprobe.stub import Server
 
 
@@ -33,6 +32,10 @@ def open_session(options: Options) -> Session:
     Raises CommandError, MachineError or ProbeError, each with one sentence, if this fails.
     """
     guest, name, loading = _guest(options)
+    if options.guest == "linux":
+        read_ahead(guest)
+    from armprobe.session import Session  # with most of armprobe, while the snapshot is read
+
     rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
     history: dict[str, Any] = {"history": options.history, "history_memory": options.history_memory}
     history |= {"history_interval": options.history_interval, "history_folder": options.history_folder}
@@ -137,7 +140,7 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
     wanted = options.listen or default
     if wanted is None or wanted == "none":
         return contextlib.nullcontext()
-    from armprobe.stub import serve  # which imports the stub
+    from armprobe.stub import AddressInUse, serve  # which imports the stub
 
     try:
         server = serve(session, wanted, trust_tcp=options.trust_tcp)
@@ -152,7 +155,7 @@ def listening(session: Session, options: Options, default: str | None) -> Abstra
 
 def _next_free(session: Session, options: Options) -> Server:
     """The session's stub at the first port after that of `LISTEN` which is free, or at any."""
-    from armprobe.stub import serve
+    from armprobe.stub import AddressInUse, serve
 
     host, _, port = LISTEN.rpartition(":")
     for other in range(int(port) + 1, int(port) + 1 + OTHER_PORTS):

@@ -7,16 +7,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from armprobe.commands.errors import CommandError
 from armprobe.commands.parsing import Line
-from armprobe.commands.script import run_lines
 from armprobe.commands.terminal import say
 from armprobe.guests.linux.debian import FLAVOURS
-from armprobe.session import Session
 
 from .open_session import gdb_hint, listening, open_session
 from .options import Options, Verb, add_file, add_guest, add_session, add_until
+
+if TYPE_CHECKING:
+    from armprobe.session import Session
 
 
 def run_commands(
@@ -24,6 +26,8 @@ def run_commands(
 ) -> int:
     """Run command lines (see `run_lines`). Returns 1 if one failed or if a handler raised meanwhile, which was reported
     then, else the exit status of the guest, 0 if it has not ended."""
+    from armprobe.commands.script import run_lines
+
     from .until import Printed, run_until
 
     with listening(session, options, default=None), Printed(session) as printed:
@@ -34,8 +38,6 @@ def run_commands(
 
 
 def _run(options: Options) -> int:
-    from .until import run_until
-
     if options.json and not options.commands:
         raise CommandError("--json is for commands that are given: with -c CMD, or in a file with armprobe script FILE")
     with open_session(options) as session:
@@ -43,9 +45,13 @@ def _run(options: Options) -> int:
             return run_commands(session, options, options.commands)
         with listening(session, options, default=options.usual_listen):
             if options.until is not None:
+                from .until import run_until
+
                 run_until(session, options.until, options.timeout)
             session.show_console()
             if not sys.stdin.isatty():  # a pipe or a file: its lines are run in silence
+                from armprobe.commands.script import run_lines
+
                 return run_lines(session, sys.stdin)
             from armprobe.commands.attach import attached
             from armprobe.commands.context import after_stops

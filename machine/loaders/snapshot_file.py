@@ -25,7 +25,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
@@ -59,6 +59,7 @@ _ZEROS: Final = bytes(_CHUNK)
 _BUFFER: Final = 4 << 20  # few pieces: after each, a thread beside others waits for Python's lock
 _AGAIN: Final = "make it again (armprobe linux does so by itself when you delete the file)"
 _ZEN: Final = 3 << 16  # CPACR_EL1.ZEN: whether SVE is enabled (Arm ARM, D19.2.31)
+_begun: Final[dict[str | Path, _Reading]] = {}  # by `read_ahead`
 
 
 class _Content(NamedTuple):
@@ -236,31 +237,51 @@ def read_key(path: Path) -> str | None:
         return None
 
 
+class _Reading(NamedTuple):
+    """A file with its header and its sections, each with its offset. The thread of `beside` copies its memories."""
+
+    file: BinaryIO
+    header: dict[str, Any]
+    sections: list[tuple[dict[str, Any], int]]
+    beside: ThreadPoolExecutor
+    memories: list[Future[Backing]]
+
+
+def read_ahead(path: str | Path) -> None:
+    """Begin to read a snapshot file that `load` will be asked for next. Raises MachineError as `load` does."""
+    _begun[path] = _begin(path)
+
+
+def _begin(path: str | Path) -> _Reading:
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(host_files.open_regular(path))
+        held.enter_context(host_files.explained("read", path))
+        header, start = _header(file, path)
+        held.pop_all()
+    sections = list(zip(header["sections"], _places(header["sections"], start), strict=False))
+    beside = ThreadPoolExecutor(max_workers=1)
+    # Most of that is outside of Python's lock, so that the rest is done meanwhile.
+    ram_and_scratch = [beside.submit(_memory, file, *each, path) for each in sections[2:4]]
+    return _Reading(file, header, sections, beside, ram_and_scratch)
+
+
 def load(path: str | Path) -> SavedMachine:
     """Read and check a snapshot file. Raises MachineError when it is damaged or made by another version."""
     from .history_file import Encoded
 
-    with (
-        host_files.open_regular(path) as file,
-        host_files.explained("read", path),
-        ThreadPoolExecutor(max_workers=1) as beside,
-    ):
-        header, start = _header(file, path)
-        sections = header["sections"]
-        state, symbols, ram, scratch, disk, *history, past = zip(sections, _places(sections, start), strict=False)
-        # Most of that is outside of Python's lock, so that the rest is done meanwhile.
-        copied = [beside.submit(_memory, file, *each, path) for each in (ram, scratch)]
+    file, header, sections, beside, copied = _begun.pop(path) if path in _begun else _begin(path)
+    with file, host_files.explained("read", path), beside:
+        state, symbols, _, _, disk, *history, past = sections
         calibrate(header["cpu"])  # once in a process, and the machine needs it next
         try:
             decoded = json.loads(_bytes(file, *state, path))
         except (ValueError, RecursionError):
             raise _damaged(path, "its state is no JSON") from None
         known = Symbols.from_bytes(_bytes(file, *symbols, path))
-        written = _bytes(file, *disk, path)
         encoded = Encoded(*(_bytes(file, *each, path) for each in history))
         kept = _memory(file, *past, path) if past[0]["size"] else None
         memories = tuple(memory.result() for memory in copied)
-        return SavedMachine(path, header, decoded, known, memories, written, encoded, kept)
+        return SavedMachine(path, header, decoded, known, memories, _bytes(file, *disk, path), encoded, kept)
 
 
 def resume(machine: Machine, saved: SavedMachine, disk: str | Path | None) -> None:

@@ -16,6 +16,7 @@ import pytest
 from armprobe import machine
 from armprobe.machine import Machine, MachineError, StopReason
 from armprobe.machine.core import cpu_state
+from armprobe.machine.loaders.snapshot_file import read_ahead
 from tests.machine.snapshot_format import Parts, whole  # tests have no import name to go by
 
 MEMORY = "16M"
@@ -223,6 +224,34 @@ def test_damaged_snapshots(demo: Machine, tmp_path: Path, how: str, words: str) 
         machine.load(path)
     assert str(caught.value).isprintable()
     demo.save(path)  # it is one of ours, however damaged
+    machine.load(path)
+
+
+def test_a_file_that_was_read_ahead(demo: Machine, tmp_path: Path) -> None:
+    """What was begun is what is loaded, though another file has the path by then. The next load reads that one."""
+    path = tmp_path / "snapshot"
+    demo.save(path)
+    first = state(demo)
+    read_ahead(path)
+    demo.run(instructions=2_000_000)
+    demo.save(path)
+    assert state(machine.load(path)) == first
+    assert state(machine.load(path)) == state(demo)
+
+
+def test_damage_in_a_file_that_was_read_ahead(demo: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    demo.run(instructions=2_000_000)
+    demo.save(path)
+    damaged(path, "memory")
+    read_ahead(path)
+    with pytest.raises(MachineError, match="the checksum of its ram is wrong"):
+        machine.load(path)
+    damaged(path, "header")
+    for begin in (read_ahead, machine.load):
+        with pytest.raises(MachineError, match="the checksum of its header is wrong"):
+            begin(path)
+    demo.save(path)
     machine.load(path)
 
 
