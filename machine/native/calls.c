@@ -131,18 +131,22 @@ static uint64_t elapsed(const struct recorder *recorder, const struct pair *pair
     return (core_ticks(recorder->core, at->executed) - pair->entered) * TICK;
 }
 
-/* Whether all programs have a value. If not, nothing has been done. */
-static bool decide(struct recorder *recorder, const struct chain *chain, struct stage *at)
+/* Whether C can do all of it: all programs have a value, and a return handler in Python, which Python calls itself if it
+ * is one of several, or within a hit, can be called. If not, nothing has been done. */
+static inline bool decide(struct recorder *recorder, const struct chain *chain, struct stage *at)
 {
     for (struct pair *pair = chain->newest; pair >= chain->oldest; pair--) {
+        struct action *action = pair->action;
         if (!in_chain(chain, pair))
             continue;
-        at->elapsed = elapsed(recorder, pair, at);
-        if (!(pair->action->condition && pair->action->decides_second))
-            pair->action->selected = pair->selected;
-        if (!record_decide(recorder, pair->action, at))
+        if (action->handler && (recorder->busy || chain->newest != chain->oldest))
             return false;
-        pair->selected = pair->action->selected;
+        at->elapsed = elapsed(recorder, pair, at);
+        if (!(action->condition && action->decides_second))
+            action->selected = pair->selected;
+        if (!record_decide(recorder, action, at))
+            return false;
+        pair->selected = action->selected;
     }
     return true;
 }
@@ -163,16 +167,6 @@ static void record_return(struct recorder *recorder, const struct pair *pair, co
         record_append(recorder, action, pair->number, at);
     if (action->aggregate)
         aggregate_hit(action->aggregate, elapsed(recorder, pair, at), at->executed - pair->executed);
-}
-
-/* Whether a return handler in Python is to be called, which Python does itself if it is one of several, or within a hit. */
-static bool is_left(const struct recorder *recorder, const struct chain *chain)
-{
-    for (const struct pair *pair = chain->oldest; pair <= chain->newest; pair++) {
-        if (in_chain(chain, pair) && pair->action->handler && (recorder->busy || chain->newest != chain->oldest))
-            return true;
-    }
-    return false;
 }
 
 /* Follow the call on: it is about to return once more. The record of its entry is in the ring already. */
@@ -237,7 +231,7 @@ static inline enum handled returned(struct recorder *recorder, uint64_t executed
         return NOT_HANDLED;
     x[32] = recorder->sets_pc ? caller : 0; /* as the stage has it */
     /* The rest of the call is Python's, or a program has no value. */
-    if (caller == recorder->trampoline || is_left(recorder, &chain) || !decide(recorder, &chain, &at)) {
+    if (caller == recorder->trampoline || !decide(recorder, &chain, &at)) {
         x[32] = pc;
         if (!plain) {
             core->called = true;
@@ -247,13 +241,14 @@ static inline enum handled returned(struct recorder *recorder, uint64_t executed
     }
     if (calls)
         recorder->returning = *oldest;
-    for (const struct pair *pair = chain.newest; pair >= chain.oldest; pair--)
-        if (in_chain(&chain, pair))
-            record_return(recorder, pair, &at);
     look_for_leaks(recorder, (uint64_t)(chain.newest + 1 - recorder->pairs), chain.sp, task);
-    for (struct pair *pair = chain.newest; pair >= chain.oldest; pair--)
-        if (pair->sp == chain.sp)
-            forget(recorder, (uint64_t)(pair - recorder->pairs));
+    for (const struct pair *pair = chain.newest; pair >= chain.oldest; pair--) {
+        if (pair->sp != chain.sp)
+            continue;
+        if (!pair->leaked)
+            record_return(recorder, pair, &at);
+        forget(recorder, (uint64_t)(pair - recorder->pairs));
+    }
     enum handled handled = HANDLED;
     if (calls && (handled = call_handler(recorder, &at)) == NOT_HANDLED) {
         x[32] = pc;
