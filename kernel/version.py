@@ -29,12 +29,20 @@ def linux_version(machine: Machine) -> Version | None:
     Some distributions keep the last number at 0 in the output of `uname -r`, and have the true one later in the banner:
     "Linux version 6.1.0-56-cloud-arm64 (...) #1 SMP Debian 6.1.192-2".
     """
-    banner = next(_banners(machine.ram.pages), None)
+    # Read-only data follows the code, which takes a while to search. In old kernels it is before _etext.
+    starts = dict.fromkeys((_code_size(machine), 0))
+    banner = next((found for start in starts for found in _banners(machine.ram.pages, start)), None)
     if banner is None:
         return None
     points = re.findall(rb"(?<![\d.])" + re.escape(banner[1]) + rb"\.(\d{1,4})(?!\d)", banner[0])
     major, minor = map(int, banner[1].split(b"."))
     return major, minor, max(map(int, points), default=0)
+
+
+def _code_size(machine: Machine) -> int:
+    """The size of the kernel's code in bytes, 0 if it is not known."""
+    start, end = (machine.symbols.in_kernel(name) for name in ("_stext", "_etext"))
+    return max(end.address - start.address, 0) if start and end else 0
 
 
 def banner_in(data: bytes) -> str:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,12 +36,17 @@ def open_session(options: Options) -> Session:
     guest, name, loading = _guest(options)
     if options.guest == "linux":
         read_ahead(guest)
-    from armprobe.session import Session  # with most of armprobe, while the snapshot is read
-
     rules: dict[str, Any] = {"era": options.era, "stepping": options.stepping, "trampoline": options.trampoline}
     history: dict[str, Any] = {"history": options.history, "history_memory": options.history_memory}
     history |= {"history_interval": options.history_interval, "history_folder": options.history_folder}
-    session = Session(guest, **rules, **loading, **history, vmlinux=options.vmlinux, memory=options.memory)
+    gc.disable()
+    try:
+        from armprobe.session import Session  # with most of armprobe, while the snapshot is read
+
+        session = Session(guest, **rules, **loading, **history, vmlinux=options.vmlinux, memory=options.memory)
+    finally:
+        _keep_what_is_there()
+        gc.enable()
     session.name = name
     session.machine.clock.paced = options.paced
     if options.trace_size is not None:
@@ -57,6 +64,13 @@ def open_session(options: Options) -> Session:
         raise
     _apply(options.settings, session)
     return session
+
+
+@functools.cache
+def _keep_what_is_there() -> None:
+    """Look for no garbage among what this process has made by its first session: most of it stays, and to look takes a
+    twentieth of a start. A later session may follow one that is garbage."""
+    gc.freeze()
 
 
 def _source_and_path(given: str) -> tuple[str, str | None]:

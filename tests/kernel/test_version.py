@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from armprobe import machine
-from armprobe.machine import Machine
+from armprobe.machine import Machine, Symbols
+from armprobe.machine.symbols import Symbol
 
 DEBIAN_12 = (
     "Linux version 6.1.0-56-cloud-arm64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, "
@@ -63,6 +64,19 @@ def test_no_banner(tmp_path: Path, content: bytes) -> None:
 
 def test_memory_full_of_them(tmp_path: Path) -> None:
     assert version_of(machine.load(image(tmp_path / "Image", b"Linux version " * 100_000))) is None
+
+
+@pytest.mark.parametrize("end_of_code", [0x1000, 0x8000])
+def test_the_banner_is_before_or_behind_the_end_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end_of_code: int
+) -> None:
+    """Old kernels have their read-only data before _etext, later ones behind it (arch/arm64/kernel/vmlinux.lds.S)."""
+    guest = machine.load(image(tmp_path / "Image", bytes(0x4000) + DEBIAN_12.encode() + b"\n\0"))
+    start = 0xFFFF_8000_0800_0000
+    known = {"_stext": start, "_etext": start + end_of_code}
+    symbols = {name: Symbol(name, address, 0, "other") for name, address in known.items()}
+    monkeypatch.setattr(Symbols, "in_kernel", lambda self, name: symbols.get(name))
+    assert version_of(guest) == (6, 1, 192)
 
 
 def test_guest_that_is_not_linux() -> None:
