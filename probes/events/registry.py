@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from armprobe import wiring
@@ -25,7 +26,6 @@ from armprobe.probes.recording import MOST_MEMORY
 from .c_text import raw, user_text
 from .control import Controls, EventControl, GuestLabels
 from .errors import EventError
-from .kernel_event import KernelEvent, KernelEventProbe, KernelEvents
 from .numbers import BadNumber
 from .place import Places
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .definition import Definition
     from .event import Event, EventProbe
+    from .kernel_event import KernelEvent, KernelEventProbe, KernelEvents
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,6 @@ class Events:
     def __init__(self, kprobes: Kprobes, text: Text) -> None:
         self._kprobes = kprobes
         self._controls = Controls(kprobes, self._find)
-        self._of_kernel = KernelEvents(kprobes, self._controls)
         self._places = Places(kprobes.machine, text)
         self._probes: list[EventProbe] = []  # in the order of their definition
         self._events: dict[tuple[str, str], Event] = {}
@@ -71,6 +71,12 @@ class Events:
             ),
         )
         kprobes.machine.state.on_restored(Order.PROBES, lambda: self._modules_changed(kprobes.machine))
+
+    @cached_property
+    def _of_kernel(self) -> KernelEvents:
+        from .kernel_event import KernelEvents  # with seven files that few guests need
+
+        return KernelEvents(self._kprobes, self._controls)
 
     # The file kprobe_events
 
