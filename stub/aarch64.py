@@ -4,8 +4,10 @@
 GDB manual, "AArch64 Features" (which registers, their order and sizes) and "Target Description Format".
 """
 
+from binascii import hexlify
 from collections.abc import Sequence
 from functools import cache, cached_property
+from struct import Struct
 
 from armprobe.machine.lazy_dataclass import lazy_dataclass
 
@@ -100,8 +102,14 @@ class RegisterTable:
         self.sources = tuple(register.source for register in self.registers)
         """By number, the name by which the target knows each."""
         numbers = {register.name: number for number, register in enumerate(self.registers)}
-        self.expedited = [(b"%x:" % numbers[name], self.registers[numbers[name]].size) for name in EXPEDITED]
-        """How a stop reply begins each of `EXPEDITED`, and the bytes of the register."""
+        sizes = [self.registers[numbers[name]].size for name in EXPEDITED]
+        self._packed = Struct("<" + "".join("Q" if size == 8 else "I" for size in sizes))
+        self._digits = Struct("".join(f"{2 * size}s" for size in sizes))
+        self._pairs = b"".join(b"%x:%%b;" % numbers[name] for name in EXPEDITED)
+
+    def expedited(self, values: Sequence[int]) -> bytes:
+        """The registers `EXPEDITED` as a stop reply holds them. At every step: `pack` takes three times as long."""
+        return self._pairs % self._digits.unpack(hexlify(self._packed.pack(*values)))
 
     @cached_property
     def target_xml(self) -> str:
