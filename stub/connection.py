@@ -31,7 +31,7 @@ from .opening import Handshake, NotADebugger
 from .output import Output
 from .refusals import DEFECT, GREETING, LET_GO, MALFORMED, refusal
 from .sender import Sender
-from .target import Client, HostCall, Interrupted, StopEvent, SystemRegisters, Target, TargetError, display_of
+from .target import Client, HostCall, Interrupted, StopEvent, Target, TargetError, display_of
 from .thread_view import ThreadView
 from .tracing import Experiment, TraceView
 from .view import View
@@ -81,7 +81,7 @@ class Connection:
     ) -> None:
         self.client = replace(client or Client(), show=self.show)
         self.registry = registry
-        self.registers = register_table(target.system_registers if isinstance(target, SystemRegisters) else ())
+        self.registers = register_table(getattr(target, "system_registers", ()))  # to ask for a protocol takes 12 us
         self.state = State.IDLE
         self.client_words: frozenset[str] = frozenset()
         """Features the client said it has, such as "swbreak" (qSupported)."""
