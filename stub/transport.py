@@ -206,8 +206,10 @@ class _Client:
         """The bytes that the client sends within `_PROMPT`; None if there are none."""
         until = time.perf_counter() + _PROMPT
         while time.perf_counter() < until:
-            with suppress(BlockingIOError):
+            try:
                 return self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
         return None
 
 
