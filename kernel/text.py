@@ -97,6 +97,8 @@ class Text:
 
     def unpatched(self, address: int, data: bytes) -> bytes:
         """`data`, read from `address`, with the instructions that our breakpoints replace."""
+        if not self._breakpoints:
+            return data
         if len(data) <= _SMALL and self._breakpoints.keys().isdisjoint(range(address & ~3, address + len(data), 4)):
             return data  # in a time that does not grow with the number of breakpoints
         result = bytearray(data)

@@ -30,10 +30,9 @@ class StopReason(enum.Enum):
     HISTORY_START = "the history begins here"
     UNFINISHED = "the beginning of the run has been made"
 
-    @property
-    def final(self) -> bool:
+    def __init__(self, _: str) -> None:
+        self.final = self._name_ in ("POWER_OFF", "RESET", "EXIT", "LOCKUP")
         """Whether the guest cannot go on after this stop."""
-        return self in (StopReason.POWER_OFF, StopReason.RESET, StopReason.EXIT, StopReason.LOCKUP)
 
 
 @lazy_dataclass

@@ -40,6 +40,8 @@ def stop_event(
     """
     position = machine.clock.executed
     match stop.reason:
+        case StopReason.INSTRUCTIONS:
+            return Stepped(position=position)
         case StopReason.BREAKPOINT:
             kinds = {kind for kind, address, _ in inserted if address == stop.address}
             for kind in BreakKind:
