@@ -109,6 +109,7 @@ def prepare(
             del booting
             gc.collect()  # its parts refer to each other; together with what follows it would take too much memory
             keep_symbol_file(machine.load(path, history=False, disk=disk))
+            gc.collect()  # that machine, too: what is there at the start of a session is not looked at again
             cache.describe(path, _made_of(kernel, initrd, line, memory, disk))
             report(done)
         cache.hold(path)
