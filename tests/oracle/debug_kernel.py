@@ -21,6 +21,7 @@ def debug_vmlinux(files: KernelFiles) -> Path:
             unpacked = cache / "debug-package"
             shutil.rmtree(unpacked, ignore_errors=True)
             fetch_packages([f"linux-image-{files.kernel_version}-dbg"], unpacked, progress, suite=files.suite)
-            next(unpacked.glob("**/vmlinux-*")).rename(path)
+            found = unpacked.glob("**/vmlinux-*")  # some packages have a link to it too
+            next(each for each in found if each.is_file() and not each.is_symlink()).rename(path)
             shutil.rmtree(unpacked)
     return path
