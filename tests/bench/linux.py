@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -275,8 +274,8 @@ _ARMED: Final = 1000
 
 
 def armed(scale: float) -> dict[str, float]:
-    """Instructions a second during `dd bs=1`, by turns with 1,000 probes in other functions and with none."""
-    blocks = int(50_000 * scale)
+    """Instructions for each second of CPU time in `dd bs=1`, by turns with 1,000 probes in other functions and none."""
+    blocks = int(50_000 * scale) // PIECES
     shell = Shell(machine.load(linux.prepare()))
     kprobes = Kprobes(shell.guest)
     functions = kprobes.functions()
@@ -290,13 +289,14 @@ def armed(scale: float) -> dict[str, float]:
     assert len(unhit) >= _ARMED, f"only {len(unhit)} probes could be set on functions that dd does not call"
     used = unhit[:_ARMED]
     kprobes.unregister_kprobes([probe for probe in probes if probe not in used])
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(6):
-        on = turn % 2 == 0
-        for probe in used:
-            (kprobes.enable if on else kprobes.disable)(probe)
-        shell.dd(1000)  # translate what there is
-        took, instructions = shell.dd(blocks)
-        rates[on].append(instructions / took / 1e6)
-    assert sum(probe.hits for probe in used) < blocks / 100, "the probes were to be hit rarely"
-    return {"armed_mips": statistics.median(rates[True]), "unarmed_mips": statistics.median(rates[False])}
+    rates = {False: 0.0, True: 0.0}
+    for _ in range(TURNS):
+        for on in rates:
+            for probe in used:
+                (kprobes.enable if on else kprobes.disable)(probe)
+            shell.dd(1000)  # translate what there is
+            _, instructions = shell.dd(blocks)
+            took = least(lambda: cpu_seconds(lambda: shell.dd(blocks)))
+            rates[on] = max(rates[on], instructions / took / 1e6)
+    assert sum(probe.hits for probe in used) < TURNS * PIECES * blocks / 100, "the probes were to be hit rarely"
+    return {"armed_mips": rates[True], "unarmed_mips": rates[False]}
