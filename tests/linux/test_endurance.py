@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import time
@@ -49,7 +50,8 @@ def up(shell: Shell) -> float:
 
 @pytest.mark.sample(of="tests")
 def test_an_hour(snapshot: Path) -> None:
-    random, others = chance(), resident()  # what tests before have left
+    gc.collect()  # what tests before have left would be collected meanwhile
+    random, others = chance(), resident()
     with Session(snapshot, history_memory=HISTORY) as session:
         machine, shell = session.machine, Shell(session.machine)
         for function in PROBED:
