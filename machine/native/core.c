@@ -67,6 +67,8 @@ static __attribute__((noinline)) void inspect(struct core *core)
     core->returning = pc == core->ret && count; /* no instruction is executed at a breakpoint */
     if (core->returning) {
         core->count = 0;
+        if (core->functions) /* a call may return here: one that was made in place of a return */
+            functions_in_block(core, pc, count);
         call_returns(core->recorder);
         return;
     }

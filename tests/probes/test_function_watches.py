@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -262,3 +263,22 @@ def test_instructions_of_calls(optimization: bool) -> None:
     guest.run(instructions=100_000)
     (row,) = latency.counted()
     assert row.instructions * 16 == row.sum > 0
+
+
+@pytest.mark.parametrize("optimization", [True, False])
+def test_a_graph_of_what_is_called_in_place_of_a_return(
+    demo: machine.Machine, add_function: Callable[..., int], optimization: bool
+) -> None:
+    """Its return is that of the caller, which a kretprobe follows: it returns to the trampoline."""
+    add_function("inner", 0xD503201F, 0xD65F03C0)  # nop; ret
+    outer = add_function("outer", 0x17FFFFFE)  # b inner
+    demo.run(until="workload_round")
+    kprobes = Kprobes(demo)
+    kprobes.optimization = optimization
+    probe = kprobes.register_kretprobe(Kretprobe("outer"))
+    graph = kprobes.funcgraph("inner", depth=2)
+    for _ in range(3):
+        demo.call(outer)
+    calls = [(call.function.name, call.returns) for call in graph.calls()]
+    assert calls == [("inner", False), ("inner", True)] * 3
+    assert probe.hits == 3
