@@ -265,6 +265,13 @@ ARMPROBE_EXPORT uint32_t armprobe_returned(struct recorder *recorder, uint64_t e
     return returned(recorder, executed, false);
 }
 
+void call_leave_spare(struct recorder *recorder)
+{
+    uint64_t *x = core_x(recorder->core);
+    if (x[32] == recorder->spare)
+        x[30] = x[32] = recorder->trampoline;
+}
+
 void call_returns(struct recorder *recorder)
 {
     const struct core *core = recorder->core;
@@ -279,8 +286,7 @@ void call_returns(struct recorder *recorder)
 enum handled call_at_trampoline(struct recorder *recorder)
 {
     uint64_t *x = core_x(recorder->core);
-    if (x[32] == recorder->spare)
-        x[30] = x[32] = recorder->trampoline;
+    call_leave_spare(recorder);
     enum handled handled = armprobe_returned(recorder, recorder->core->base);
     if (handled != NOT_HANDLED || !recorder->frame)
         return handled;

@@ -194,15 +194,14 @@ ARMPROBE_EXPORT void armprobe_limit(struct core *core, uint64_t count)
     core_set_limit(core);
 }
 
-/* At rest. A run may end before the RET of a call that has returned: that is executed here. A call that was left to the
- * spare BRK is at the trampoline. */
+/* At rest. A run may end before the RET of a call that has returned: that is executed here. */
 static void end_return(struct core *core)
 {
     uint64_t *x = core_x(core);
     if (core->returning && core->block == core->ret && x[32] == core->ret)
         x[32] = x[30];
-    if (core->recorder && x[32] == core->recorder->spare)
-        x[30] = x[32] = core->ret;
+    if (core->recorder)
+        call_leave_spare(core->recorder);
     store(core);
 }
 

@@ -325,6 +325,9 @@ uint32_t armprobe_returned(struct recorder *recorder, uint64_t executed);
 /* The RET of the trampoline is about to be executed: it goes to the caller, or to `spare`. */
 void call_returns(struct recorder *recorder);
 
+/* A call that was left to the spare BRK, if the CPU is there, is at the trampoline. */
+void call_leave_spare(struct recorder *recorder);
+
 /* The BRK of the trampoline is executed, or the spare one. */
 enum handled call_at_trampoline(struct recorder *recorder);
 
